@@ -1,0 +1,49 @@
+#pragma once
+
+// The slow, obvious, high-precision C++ implementation of an op type. Everything a candidate is
+// judged by comes from here.
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "signatures/problem.h"
+#include "signatures/tensor_source.h"
+
+namespace fib {
+
+enum class Precision {
+  kExact,   // fp64 accumulation from the exact input values, no intermediate rounding
+  kHonest,  // what a careful kernel does: fp32 accumulation, intermediates and outputs rounded to
+            // the dtypes that the signature prescribes
+};
+
+// Runs `body(begin, end)` over [0, count) on the caller's threads.
+using ParallelFor =
+    std::function<void(int64_t count, const std::function<void(int64_t begin, int64_t end)>& body)>;
+
+struct ReferenceCall {
+  const Problem& problem;
+  const std::vector<std::unique_ptr<TensorSource>>& inputs;  // calling order
+  Precision precision = Precision::kExact;
+  ParallelFor parallel_for;
+};
+
+// One vector an output, row-major. Exact values are kept in fp32: 2^-24 is far below the error of
+// any judged kernel. Where an output is legitimately infinite (lse of an empty request) it is so.
+using ReferenceOutputs = std::vector<std::vector<float>>;
+
+class Reference {
+ public:
+  virtual ~Reference() = default;
+  virtual std::string_view id() const = 0;  // SignatureExtension::reference
+  virtual Result<ReferenceOutputs> run(const ReferenceCall& call) const = 0;
+};
+
+// nullptr if there is none; the list is in reference/registry.cpp.
+const Reference* find_reference(std::string_view id);
+std::vector<std::string_view> reference_ids();
+
+}  // namespace fib

@@ -1,0 +1,105 @@
+#pragma once
+
+// Worker processes: the fib binary run as `fib internal-worker KIND`, a socketpair for
+// length-prefixed messages, memfds for bulk data, deadlines on everything, stderr captured
+// (bounded). A worker that dies or misses a deadline is killed with its whole process group.
+
+#include <chrono>
+#include <cstddef>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "signatures/base/json.h"
+#include "signatures/base/result.h"
+
+namespace fib {
+
+using Deadline = std::chrono::steady_clock::time_point;
+Deadline deadline_in(double seconds);
+
+// A memfd mapped read-write; move-only; the descriptor can be sent to a worker.
+class SharedMemory {
+ public:
+  static Result<SharedMemory> create(size_t bytes, std::string_view name);
+  static Result<SharedMemory> adopt(int fd, size_t bytes);  // takes ownership of fd
+  SharedMemory(SharedMemory&&) noexcept;
+  SharedMemory& operator=(SharedMemory&&) noexcept;
+  ~SharedMemory();
+  std::span<std::byte> bytes() const;
+  int fd() const;
+
+ private:
+  SharedMemory() = default;
+  int fd_ = -1;
+  std::byte* data_ = nullptr;
+  size_t size_ = 0;
+};
+
+struct Message {
+  Json body;
+  std::vector<int> fds;  // received: owned by the receiver
+};
+
+// One end of the socketpair. Messages are a 4-byte little-endian length and compact JSON, file
+// descriptors travel as SCM_RIGHTS with the first byte.
+class Channel {
+ public:
+  explicit Channel(int fd);  // takes ownership
+  Channel(Channel&&) noexcept;
+  Channel& operator=(Channel&&) noexcept;
+  ~Channel();
+  Result<void> send(const Json& body, std::span<const int> fds = {});
+  // kTimeout past the deadline, kWorkerLost when the other end is gone.
+  Result<Message> receive(Deadline deadline);
+  int fd() const { return fd_; }
+
+ private:
+  int fd_ = -1;
+};
+
+struct WorkerExit {
+  bool exited = false;
+  int code = 0;
+  int signal = 0;          // 0: none
+  std::string describe() const;  // "killed by signal 11 (segmentation fault)"
+};
+
+struct WorkerOptions {
+  std::filesystem::path executable;  // the fib binary
+  std::string kind;                  // "cpu", "plan", "cuda", "compile"
+  std::vector<std::string> arguments;
+  std::vector<std::pair<std::string, std::string>> environment;  // added to a minimal one
+  size_t address_space_bytes = 0;    // RLIMIT_AS, 0: unlimited
+  size_t max_stderr_bytes = 64 << 10;
+};
+
+class WorkerProcess {
+ public:
+  static Result<std::unique_ptr<WorkerProcess>> start(const WorkerOptions& options);
+  ~WorkerProcess();  // kills the group
+
+  Channel& channel();
+  // send + receive; a dead worker's error carries how it died and its last words on stderr.
+  Result<Message> call(const Json& body, std::span<const int> fds, Deadline deadline);
+  bool alive();
+  void kill();
+  WorkerExit wait();            // after kill or exit
+  std::string stderr_tail();    // what it printed so far, bounded
+
+ private:
+  WorkerProcess();
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+// A worker's main loop: `handler` answers each message; an Error is sent back as
+// {"error": {...}}. Returns when the parent hangs up.
+using WorkerHandler = std::function<Result<Json>(Message& request)>;
+int serve_worker(Channel channel, const WorkerHandler& handler);
+
+}  // namespace fib
