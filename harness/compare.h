@@ -3,29 +3,34 @@
 // Numbers about how far an output is from the reference; judging them is harness/judge.h's.
 //
 // Position-wise rule: NaN must meet NaN, +Inf +Inf, -Inf -Inf; anything else at such a position is
-// a mismatch. Over the finite positions: RMS error, worst absolute error, worst relative error
-// (against |ref| + 1e-8), a histogram of |error| / RMS(ref), and the first index over the bound.
+// a mismatch. Over the finite positions: RMS error over the whole output, worst absolute error, worst
+// relative error (against |ref| + 1e-8), and the normalised error |error| / scale of its row: its
+// histogram and the first index over the bound. A row is the last axis; its scale is its RMS in the
+// reference, at least 1e-3 of the output's RMS, so that a wrong row of small values can't hide behind
+// large ones. Scale 0 (an all-zero output) accepts exact zeros only.
 
 #include <array>
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "reference/reference.h"
 #include "signatures/base/dtype.h"
 
 namespace fib {
 
-inline constexpr int kErrorBins = 16;  // bin b: |error|/rms in [2^(b-16), 2^(b-15)); ends open
+inline constexpr int kErrorBins = 16;  // bin b: normalised error in [2^(b-16), 2^(b-15)); ends open
 
 struct ErrorStats {
   int64_t count = 0;
   int64_t nonfinite_mismatches = 0;     // NaN/Inf positions that differ
-  int64_t first_bad_index = -1;         // first mismatch or element over `element_bound`, -1: none
+  int64_t first_bad_index = -1;         // first mismatch or element over the bound, -1: none
   int64_t elements_over_bound = 0;
   double sum_squared_error = 0.0;
   double sum_squared_reference = 0.0;
   double max_absolute_error = 0.0;
   double max_relative_error = 0.0;
+  double max_normalised_error = 0.0;
   std::array<int64_t, kErrorBins> histogram{};
 
   double reference_rms() const;
@@ -34,12 +39,18 @@ struct ErrorStats {
   void merge(const ErrorStats& other);
 };
 
-// RMS over the finite values: what `element_bound` is scaled by.
-double finite_rms(std::span<const float> reference);
+// The exact values of one output with the scales that errors are measured by.
+struct ReferenceValues {
+  std::vector<float> values;      // row-major
+  int64_t row_length = 1;         // last axis; 1 for 0-D outputs
+  std::vector<float> row_scale;   // one a row, see above
+  double rms = 0.0;               // over the finite values
+};
+ReferenceValues make_reference_values(std::vector<float> values, int64_t row_length);
 
-// `element_bound`: absolute; the caller multiplies max_error_rms by the RMS.
+// `max_error_rms`: bound of the normalised error (Tolerance::max_error_rms).
 ErrorStats compare_output(DType dtype, std::span<const std::byte> candidate,
-                          std::span<const float> reference, double element_bound,
+                          const ReferenceValues& reference, double max_error_rms,
                           const ParallelFor& parallel_for);
 
 }  // namespace fib

@@ -15,8 +15,7 @@
 namespace fib {
 
 struct ExpectedOutput {
-  std::vector<float> values;        // exact, row-major
-  double rms = 0.0;                 // of the finite values
+  ReferenceValues exact;
   ErrorStats honest;                // honest implementation against exact
 };
 struct Expected {
