@@ -3,16 +3,19 @@
 // Values of one input from (seed, stream, element index), on the host. The device fill kernel
 // (runners/cuda) includes the same abi/fib/philox.h and must agree to the bit; a gpu test says so.
 //
-//   kNormal      x = fma-free (normal * b + a) in fp32, rounded to the dtype
-//   kUniform     x = uniform * (b - a) + a in fp32, rounded to the dtype
+//   kNormal      x = normal * b + a in fp32, unfused, rounded to the dtype; fp8/fp4 clamped to
+//                a +- 2b before that
+//   kUniform     x = uniform * (b - a) + a in fp32, unfused, rounded to the dtype
 //   kUniformInt  a + bits % (b - a + 1)
 //   kBits        the low bits of the element's 64
-//   kDefault     floats: kNormal(0, 1), fp8/fp4 clamped to +-2; int8: its range; other integers:
-//                -1024..1024; bool: a fair coin
+//   kDefault     floats: kNormal(0, 1); int8: its range; other integers: -1024..1024;
+//                bool: a fair coin
 // `stream` is the input's position in the signature; float4 elements are nibbles.
 
 #include <cstdint>
 #include <memory>
+
+#include <fib/philox.h>
 
 #include "signatures/tensor_source.h"
 
@@ -25,6 +28,10 @@ struct Generated {
 };
 
 Distribution resolve_distribution(const Distribution& distribution, DType dtype);
+
+// The rule of abi/fib/philox.h for a resolved distribution: what the device fill kernel is given.
+// kNormal and kUniform need a floating dtype.
+ValueRule value_rule(const Distribution& distribution, DType dtype);
 
 // One element, as stored bits in the low bits of the result. The definition that everything
 // else agrees with.
