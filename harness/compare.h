@@ -53,4 +53,8 @@ ErrorStats compare_output(DType dtype, std::span<const std::byte> candidate,
                           const ReferenceValues& reference, double max_error_rms,
                           const ParallelFor& parallel_for);
 
+// The candidate's relative RMS error over the honest implementation's on the same inputs. The
+// honest error counts as at least a quarter of the dtype's unit roundoff, below which it is luck.
+double honest_ratio(const ErrorStats& candidate, const ErrorStats& honest, DType dtype);
+
 }  // namespace fib

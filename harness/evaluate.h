@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "harness/expected.h"
@@ -13,16 +14,17 @@
 namespace fib {
 
 struct EvaluationProgress {
-  std::string stage;     // "build", "reference", "measure"
-  std::string label;     // "rmsnorm-vec8 rmsnorm_h4096 batch_size=7"
+  std::string stage;  // "build", "reference", "measure"
+  std::string label;  // "rmsnorm-vec8 rmsnorm_h4096 batch_size=7"
   int64_t done = 0, total = 0;
 };
 
 struct EvaluationOptions {
-  MeasureConfig measure;
+  MeasureConfig measure;           // measure.seed is the secret that all value seeds derive from
   int threads = 1;                 // for references and compiles
   double build_timeout_s = 120.0;
-  std::string config_key() const;  // hash of what can change a verdict (not the seed)
+  // Hash of what can change a verdict; the seed is left out, and so is the number of threads.
+  std::string config_key() const;
 };
 
 struct EvaluationJob {
@@ -31,23 +33,24 @@ struct EvaluationJob {
 };
 
 struct EvaluationHooks {
-  // Called as soon as a verdict is made, before the next measurement starts. An Error stops the
-  // run (the store is gone).
+  // Called as soon as a verdict is made, before the next measurement of that device starts, from
+  // one thread at a time. An Error stops the run (the store is gone).
   std::function<Result<void>(Verdict verdict, const Solution&, const Problem&)> on_verdict;
-  std::function<void(const EvaluationProgress&)> on_progress;
-  std::function<bool(const Solution&, const Problem&)> already_done;  // resume
-  std::function<bool()> cancelled;
+  std::function<void(const EvaluationProgress&)> on_progress;                   // may be empty
+  std::function<bool(const Solution&, const Problem&)> already_done;            // may be empty
+  std::function<bool()> cancelled;                                              // may be empty
 };
 
 struct EvaluationSummary {
   int64_t verdicts = 0, passed = 0, skipped = 0;
-  std::vector<Error> errors;  // problems that couldn't be posed (bad blob), with their place
+  std::vector<Error> errors;  // problems that couldn't be posed (bad blob) or measured, with place
 };
 
-// Builds run ahead on the compile farm; references run ahead on `threads`; each device of
-// `sessions` measures one problem at a time.
+// Builds run ahead on a compile farm, references run ahead of the device, and each session
+// measures one problem at a time; where candidates are timed on the host (`measures_on_host`)
+// nothing else runs while they are.
 Result<EvaluationSummary> evaluate(Runner& runner,
-                                   std::vector<std::unique_ptr<Session>>& sessions,
+                                   const std::vector<std::unique_ptr<Session>>& sessions,
                                    const std::vector<EvaluationJob>& jobs, ExpectedCache& expected,
                                    const EvaluationOptions& options, const EvaluationHooks& hooks);
 

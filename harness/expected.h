@@ -28,10 +28,15 @@ class ExpectedCache {
   // `folder` may be empty: memory only. At most `disk_bytes` on disk, oldest dropped first.
   ExpectedCache(std::filesystem::path folder, size_t disk_bytes, size_t memory_bytes);
 
+  ~ExpectedCache();
+
   // From memory, disk, or by running the reference on `threads` threads. Thread-safe.
   Result<ExpectedPtr> get(const Problem& problem, const InputSet& inputs, int threads);
 
  private:
+  Result<ExpectedPtr> load_or_compute(const std::string& key, const Problem& problem,
+                                      const InputSet& inputs, int threads);
+
   std::filesystem::path folder_;
   size_t disk_bytes_;
   size_t memory_bytes_;

@@ -12,14 +12,12 @@ struct JudgeInput {
   const Artifact& artifact;
   const DeviceInfo& device;
   const ContenderOutcome& outcome;
-  const InputSet& inputs;            // for the cost model's integer inputs
+  const InputSet& inputs;         // any value set: the cost model reads its integer inputs
+  const Expected* expected;       // of value set 0, for the honest error; null if never computed
 };
 
 Verdict judge(const JudgeInput& input);
 Verdict compile_error_verdict(const Problem& problem, const Solution& solution,
                               const DeviceInfo& device, const BuildOutcome& build);
-
-// Bytes and operations of this input over the device's ceilings.
-Roofline roofline_of(const Problem& problem, const InputSet& inputs, const DeviceInfo& device);
 
 }  // namespace fib

@@ -103,6 +103,8 @@ class Runner {
   virtual ~Runner() = default;
   virtual std::string_view target() const = 0;             // "cpu", "cuda"
   virtual Support available() const = 0;                   // on this machine
+  // True where candidates are timed on the host's processors: then nothing else runs meanwhile.
+  virtual bool measures_on_host() const { return target() == "cpu"; }
   virtual Support supports(const Solution& solution, const Signature& signature) const = 0;
   virtual std::vector<DeviceInfo> devices() const = 0;
   // Thread-safe; called from the compile farm while sessions measure.

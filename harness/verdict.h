@@ -75,7 +75,12 @@ struct Verdict {
   const ModeSummary* timing(TimingMode mode) const;
 };
 
-Json verdict_to_json(const Verdict& verdict);   // docs/formats.md, versioned
+std::string_view paired_result_name(PairedResult result);  // "none", "faster", ...
+
+// Everything but the raw samples, as `fib show --json` prints it; docs/verdicts.md. Units are in
+// the field names; non-finite numbers are the strings "Infinity", "-Infinity", "NaN".
+Json verdict_to_json(const Verdict& verdict);
+Result<Verdict> verdict_from_json(const Json& json, std::string_view where);
 Trace verdict_to_trace(const Verdict& verdict, const Workload& workload);
 
 }  // namespace fib

@@ -70,12 +70,14 @@ FIB_HD fib_u64 philox_element_bits(fib_u64 index, fib_u64 stream, fib_u64 seed) 
 
 // Near-normal with mean 0 and standard deviation 1: the centred sum of four 16-bit uniforms
 // (Irwin-Hall, |x| <= 3.47). The sum is exact; one rounding in the multiply.
-FIB_HD float normal_from_bits(fib_u64 bits) {
-  const int sum = static_cast<int>((bits & 0xFFFF) + (bits >> 16 & 0xFFFF) + (bits >> 32 & 0xFFFF) +
-                                   (bits >> 48)) -
+FIB_HD float normal_from_words(fib_u32 low, fib_u32 high) {
+  const int sum = static_cast<int>((low & 0xFFFF) + (low >> 16) + (high & 0xFFFF) + (high >> 16)) -
                   131070;  // mean of the sum: 4 * 65535 / 2
   // 1 / sqrt(4 * (65536^2 - 1) / 12)
   return multiply_rounded(static_cast<float>(sum), 2.6428862e-5f);
+}
+FIB_HD float normal_from_bits(fib_u64 bits) {
+  return normal_from_words(static_cast<fib_u32>(bits), static_cast<fib_u32>(bits >> 32));
 }
 
 // Uniform in [0, 1) with 24 bits.
@@ -121,12 +123,12 @@ FIB_HD fib_u32 narrow_float_bits(fib_u32 bits, int exponent_bits, int mantissa_b
   // Normal: the exponent sits above the mantissa, so that a rounding carry walks into it.
   // Subnormal: the implicit one becomes explicit and shifts out with the rest.
   const fib_u32 significand = (bits & 0x7FFFFF) | 0x800000;
-  const int drop = 23 - mantissa_bits + (exponent < 1 ? 1 - exponent : 0);
-  if (drop > 24) return sign;  // below half of the smallest subnormal
+  const int shift = 23 - mantissa_bits + (exponent < 1 ? 1 - exponent : 0);
+  const int drop = shift < 25 ? shift : 25;  // 25: below half of the smallest subnormal
   fib_u32 code = significand >> drop;
   const fib_u32 rest = significand & ((1u << drop) - 1), half = 1u << (drop - 1);
-  if (rest > half || (rest == half && (code & 1))) ++code;
-  if (exponent >= 1) code += static_cast<fib_u32>(exponent - 1) << mantissa_bits;
+  code += rest > half || (rest == half && (code & 1) != 0) ? 1 : 0;
+  code += exponent >= 1 ? static_cast<fib_u32>(exponent - 1) << mantissa_bits : 0;
   return sign | (code > largest ? largest : code);
 }
 
@@ -146,9 +148,7 @@ FIB_HD fib_u64 float_storage_bits(float value, int format) {
   }
 }
 
-// The number that `kNormalValue` and `kUniformValue` rules draw, before it is rounded to storage.
-FIB_HD float drawn_float(const ValueRule& rule, fib_u64 bits) {
-  const float draw = rule.kind == kNormalValue ? normal_from_bits(bits) : uniform_from_bits(bits);
+FIB_HD float scale_draw(const ValueRule& rule, float draw) {
   const float value = add_rounded(multiply_rounded(draw, rule.scale), rule.offset);
   return value < rule.lowest ? rule.lowest : value > rule.highest ? rule.highest : value;
 }
@@ -161,7 +161,9 @@ FIB_HD fib_u64 value_bits(const ValueRule& rule, fib_u64 bits) {
                  ? static_cast<fib_u64>(value)
                  : float_storage_bits(static_cast<float>(value), rule.format);
   } else if (rule.kind != kBitsValue) {
-    stored = float_storage_bits(drawn_float(rule, bits), rule.format);
+    const float draw =
+        rule.kind == kNormalValue ? normal_from_bits(bits) : uniform_from_bits(bits);
+    stored = float_storage_bits(scale_draw(rule, draw), rule.format);
   }
   return rule.width == 64 ? stored : stored & ((1ull << rule.width) - 1);
 }
