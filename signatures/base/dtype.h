@@ -41,7 +41,7 @@ int bits_of(DType dtype);      // 4 for float4_e2m1
 size_t storage_bytes(DType dtype, int64_t count);
 
 // Largest relative rounding error of the type: half the distance from 1.0 to the next value
-// (2^-9 for bfloat16, 2^-24 for float32); 0 for integers.
+// (2^-8 for bfloat16, 2^-24 for float32); 0 for integers.
 double unit_roundoff(DType dtype);
 
 float bf16_to_float(uint16_t bits);
