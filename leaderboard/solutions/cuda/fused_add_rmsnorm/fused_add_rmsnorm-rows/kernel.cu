@@ -1,0 +1,63 @@
+// rmsnorm(hidden_states + residual) in one pass: a group of kThreads threads holds the sum of a
+// whole row in registers as float32, so each value crosses device memory once and the sum is never
+// rounded. Short rows share a block, long rows have one to themselves.
+
+#include <fib/device/reduce.h>
+#include <fib/device/vector.h>
+
+#include "shape.h"
+
+using fib::Bf16;
+
+constexpr float kEps = static_cast<float>(FIB_PARAM_eps);
+
+// hidden_states, residual and output [rows, kHidden] bf16, weight [kHidden] bf16.
+// Block (kThreads, rows_per_block(kThreads)).
+template <int kThreads>
+__global__ void __launch_bounds__(kThreads * rows_per_block(kThreads))
+fused_add_rmsnorm(const Bf16* __restrict__ hidden_states,
+                  const Bf16* __restrict__ residual, const Bf16* __restrict__ weight,
+                  Bf16* __restrict__ output, int rows) {
+  constexpr int kPerThread = (kVectors + kThreads - 1) / kThreads;
+  const int row = blockIdx.x * rows_per_block(kThreads) + threadIdx.y;
+  // Lanes of a row beyond the end go on with the last row: the shuffles need them.
+  const size_t base = static_cast<size_t>(row < rows ? row : rows - 1) * kHidden;
+
+  fib::Pack<Bf16, kWidth> x[kPerThread], r[kPerThread], w[kPerThread];
+#pragma unroll
+  for (int i = 0; i < kPerThread; ++i) {
+    const int vector = threadIdx.x + i * kThreads;
+    if (vector >= kVectors) continue;
+    x[i] = fib::load<Bf16, kWidth>(hidden_states + base + vector * kWidth);
+    r[i] = fib::load<Bf16, kWidth>(residual + base + vector * kWidth);
+    w[i] = fib::load<Bf16, kWidth>(weight + vector * kWidth);
+  }
+  float sum[kPerThread][kWidth];
+  float squares = 0.0f;
+#pragma unroll
+  for (int i = 0; i < kPerThread; ++i) {
+    if (threadIdx.x + i * kThreads >= kVectors) continue;
+#pragma unroll
+    for (int j = 0; j < kWidth; ++j) {
+      sum[i][j] = to_float(x[i].at[j]) + to_float(r[i].at[j]);
+      squares += sum[i][j] * sum[i][j];
+    }
+  }
+  if constexpr (kThreads <= 32) {
+    squares = fib::sum_over_lanes<kThreads>(squares);
+  } else {
+    squares = fib::sum_over_row<kThreads>(squares);
+  }
+  const float scale = rsqrtf(squares / kHidden + kEps);
+  if (row >= rows) return;
+#pragma unroll
+  for (int i = 0; i < kPerThread; ++i) {
+    const int vector = threadIdx.x + i * kThreads;
+    if (vector >= kVectors) continue;
+#pragma unroll
+    for (int j = 0; j < kWidth; ++j) {
+      from_float(sum[i][j] * scale * to_float(w[i].at[j]), x[i].at[j]);
+    }
+    fib::store<Bf16, kWidth>(output + base + vector * kWidth, x[i]);
+  }
+}
