@@ -1,41 +1,30 @@
 #pragma once
 
 // The SQLite store: every verdict is committed when it is made, raw samples are kept.
-// WAL mode, versioned migrations. Several processes may write.
+// WAL mode, versioned migrations (leaderboard/schema.h). Several processes may write; one Store may
+// be shared by threads. docs/store.md describes the file.
 
+#include <cstdint>
 #include <filesystem>
-#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "harness/verdict.h"
+#include "leaderboard/board.h"
 
 namespace fib {
 
 struct VerdictQuery {
-  std::string signature, solution, hardware, status;  // empty: any
+  std::string signature, solution, hardware, status;  // empty: any; solution: name or key
+  bool only_latest = false;  // of each (solution, workload, hardware, configuration)
   int64_t limit = 100;
 };
 
 // Resume key: what has been measured already.
 struct VerdictKey {
   std::string solution_key, signature, workload, hardware, config_key;
-};
-
-struct BoardRow {
-  int rank = 0;                 // ties share a rank; 0: not ranked (incomplete or failing)
-  std::string solution, author, signature, hardware;
-  int64_t workloads_passed = 0, workloads_total = 0;
-  double geomean_latency_ns = 0.0;   // traffic-weighted over workloads, cold
-  double geomean_speedup = 0.0;      // over the baseline (the signature's slowest ranked house
-                                     // solution until paired verdicts exist)
-  double speedup_low = 0.0, speedup_high = 0.0;  // 95 %
-  double worst_speedup = 0.0;
-  std::string worst_workload;
-  double roofline_fraction = 0.0;    // traffic-weighted
-  std::string failing_status;        // first status that is not PASSED
 };
 
 class Store {
@@ -50,12 +39,26 @@ class Store {
   Result<Verdict> get(int64_t id) const;
   Result<std::optional<int64_t>> find(const VerdictKey& key) const;
   Result<std::vector<Verdict>> query(const VerdictQuery& query) const;  // newest first, no samples
-  Result<Solution> solution(std::string_view key_or_name) const;
+  Result<int64_t> count_verdicts() const;
+
+  // Without a verdict (an import). Of one key the first is kept.
+  Result<void> add_solution(const Solution& solution);
+  Result<Solution> solution(std::string_view key_or_name) const;  // of one name, the newest
   Result<std::vector<Solution>> solutions() const;
-  Result<std::vector<BoardRow>> board(std::string_view signature) const;  // empty: all
-  // Imported traces from other harnesses, kept apart from our own verdicts.
-  Result<int64_t> add_foreign_trace(const Trace& trace, std::string_view origin);
+  Result<Workload> workload(std::string_view signature, std::string_view workload_id) const;
+
+  // Ranked as leaderboard/board.h says. Empty: all signatures.
+  Result<std::vector<BoardRow>> board(std::string_view signature) const;
+
+  // Imported definitions, as they were read. Of one name the newest is kept.
+  Result<void> add_definition(const Signature& signature, std::string_view origin);
+  Result<std::vector<Signature>> definitions() const;
+
+  // Traces of other harnesses, kept apart from our own verdicts. The same trace is kept once; all
+  // are added or none. Returns how many were new.
+  Result<int64_t> add_foreign_traces(const std::vector<Trace>& traces, std::string_view origin);
   Result<std::vector<Trace>> foreign_traces() const;
+
   int schema_version() const;
 
  private:

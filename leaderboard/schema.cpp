@@ -1,0 +1,156 @@
+#include "leaderboard/schema.h"
+
+#include <fmt/format.h>
+
+#include <array>
+
+namespace fib {
+
+namespace {
+
+// `latest` repeats what the board needs of the newest verdict of each (solution, workload,
+// hardware, configuration), clustered in the order in which the board reads it: 100,000 verdicts
+// are ranked without touching the wide rows of `verdicts`. It is written in the transaction that
+// adds the verdict, so the two can't disagree.
+constexpr std::string_view kVersion1 = R"sql(
+CREATE TABLE signatures (
+  id INTEGER PRIMARY KEY,
+  name TEXT NOT NULL UNIQUE
+) STRICT;
+
+CREATE TABLE definitions (
+  name TEXT PRIMARY KEY,
+  op_type TEXT NOT NULL,
+  origin TEXT NOT NULL,
+  document TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE solutions (
+  id INTEGER PRIMARY KEY,
+  key TEXT NOT NULL UNIQUE,
+  name TEXT NOT NULL,
+  author TEXT NOT NULL,
+  definition TEXT NOT NULL,
+  document TEXT NOT NULL,
+  first_seen TEXT NOT NULL
+) STRICT;
+CREATE INDEX solutions_by_name ON solutions (name);
+
+CREATE TABLE workloads (
+  id INTEGER PRIMARY KEY,
+  signature_id INTEGER NOT NULL REFERENCES signatures (id),
+  workload TEXT NOT NULL,
+  weight REAL NOT NULL,
+  root TEXT NOT NULL,
+  document TEXT NOT NULL,
+  UNIQUE (signature_id, workload)
+) STRICT;
+
+CREATE TABLE hardware (
+  id INTEGER PRIMARY KEY,
+  key TEXT NOT NULL UNIQUE,
+  target TEXT NOT NULL,
+  name TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE configurations (
+  id INTEGER PRIMARY KEY,
+  key TEXT NOT NULL UNIQUE
+) STRICT;
+
+CREATE TABLE verdicts (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  signature_id INTEGER NOT NULL REFERENCES signatures (id),
+  solution_id INTEGER NOT NULL REFERENCES solutions (id),
+  workload_id INTEGER NOT NULL REFERENCES workloads (id),
+  hardware_id INTEGER NOT NULL REFERENCES hardware (id),
+  configuration_id INTEGER NOT NULL REFERENCES configurations (id),
+  status TEXT NOT NULL,
+  reason TEXT NOT NULL,
+  timestamp TEXT NOT NULL,
+  document TEXT NOT NULL
+) STRICT;
+CREATE INDEX verdicts_by_signature ON verdicts (signature_id, id);
+CREATE INDEX verdicts_by_solution ON verdicts (solution_id, id);
+
+CREATE TABLE samples (
+  id INTEGER PRIMARY KEY,
+  verdict_id INTEGER NOT NULL REFERENCES verdicts (id) ON DELETE CASCADE,
+  mode TEXT NOT NULL,
+  clock TEXT NOT NULL,
+  data BLOB NOT NULL
+) STRICT;
+CREATE INDEX samples_by_verdict ON samples (verdict_id);
+
+CREATE TABLE latest (
+  signature_id INTEGER NOT NULL REFERENCES signatures (id),
+  hardware_id INTEGER NOT NULL REFERENCES hardware (id),
+  configuration_id INTEGER NOT NULL REFERENCES configurations (id),
+  solution_id INTEGER NOT NULL REFERENCES solutions (id),
+  workload_id INTEGER NOT NULL REFERENCES workloads (id),
+  verdict_id INTEGER NOT NULL REFERENCES verdicts (id),
+  status TEXT NOT NULL,
+  cold_ns REAL NOT NULL,
+  cold_low_ns REAL NOT NULL,
+  cold_high_ns REAL NOT NULL,
+  roofline_fraction REAL NOT NULL,
+  PRIMARY KEY (signature_id, hardware_id, configuration_id, solution_id, workload_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE foreign_traces (
+  id INTEGER PRIMARY KEY,
+  digest TEXT NOT NULL UNIQUE,
+  origin TEXT NOT NULL,
+  definition TEXT NOT NULL,
+  document TEXT NOT NULL
+) STRICT;
+)sql";
+
+// The one list of migrations. Released entries are never edited: append the next version.
+constexpr std::array kMigrations = {
+    Migration{1, kVersion1},
+};
+
+}  // namespace
+
+std::span<const Migration> migrations() { return kMigrations; }
+
+int newest_schema_version() { return kMigrations.back().to_version; }
+
+Result<int> migrate(const Database& database, std::span<const Migration> steps) {
+  const int newest = steps.back().to_version;
+  const auto version = [&]() -> Result<int> {
+    return static_cast<int>(FIB_TRY(database.integer("PRAGMA user_version")).value_or(0));
+  };
+  // An up-to-date store is recognised without taking the write lock.
+  const auto is_ours = [&]() -> Result<bool> {
+    return FIB_TRY(database.integer("PRAGMA application_id")) == kApplicationId;
+  };
+  if (FIB_TRY(is_ours()) && FIB_TRY(version()) == newest) return newest;
+
+  Transaction transaction = FIB_TRY(Transaction::begin(database));
+  const int found = FIB_TRY(version());
+  if (!FIB_TRY(is_ours())) {
+    const auto tables = FIB_TRY(database.integer("SELECT count(*) FROM sqlite_schema"));
+    if (tables != 0 || found != 0) {
+      return fail(ErrorCode::kInvalidInput, "not a store: an SQLite database of another program",
+                  database.file().string(), "name another file with --store");
+    }
+  }
+  if (found > newest) {
+    return fail(ErrorCode::kUnsupported,
+                fmt::format("the store was written by a newer fib: its schema is version {}, this "
+                            "one knows up to {}",
+                            found, newest),
+                database.file().string(), "use the newer fib, or name another file with --store");
+  }
+  for (const Migration& step : steps) {
+    if (step.to_version > found) FIB_CHECK(database.script(std::string(step.sql)));
+  }
+  FIB_CHECK(database.script(
+      fmt::format("PRAGMA application_id = {}; PRAGMA user_version = {}", kApplicationId, newest)));
+  FIB_CHECK(transaction.commit());
+  return newest;
+}
+
+}  // namespace fib
