@@ -112,10 +112,12 @@ class EvaluationRun {
   }
 
   void start_builds(const std::string& architecture) {
-    size_t last_job = jobs_.size();
+    const Item* previous = nullptr;  // items of one build stand together
     for (const Item& item : items_) {
-      if (item.job == last_job) continue;
-      last_job = item.job;
+      const bool is_same_build = previous != nullptr && previous->job == item.job &&
+                                 previous->problem->signature == item.problem->signature;
+      previous = &item;
+      if (is_same_build) continue;
       farm_->submit([this, job = item.job, signature = item.problem->signature, architecture] {
         guarded([&] {
           if (!stop_) std::ignore = build(job, *signature, architecture);
