@@ -4,7 +4,6 @@
 // length-prefixed messages, memfds for bulk data, deadlines on everything, stderr captured
 // (bounded). A worker that dies or misses a deadline is killed with its whole process group.
 
-#include <chrono>
 #include <cstddef>
 #include <filesystem>
 #include <functional>
@@ -14,19 +13,20 @@
 #include <string_view>
 #include <vector>
 
+#include "runners/worker/child_process.h"
+#include "runners/worker/file_descriptor.h"
 #include "signatures/base/json.h"
 #include "signatures/base/result.h"
 
 namespace fib {
 
-using Deadline = std::chrono::steady_clock::time_point;
-Deadline deadline_in(double seconds);
-
-// A memfd mapped read-write; move-only; the descriptor can be sent to a worker.
+// A memfd mapped read-write; move-only; the descriptor can be sent to a worker. Its size is sealed:
+// a worker that could shrink it would crash its parent.
 class SharedMemory {
  public:
   static Result<SharedMemory> create(size_t bytes, std::string_view name);
-  static Result<SharedMemory> adopt(int fd, size_t bytes);  // takes ownership of fd
+  // Takes ownership of fd; refuses memory that is smaller, or that isn't sealed.
+  static Result<SharedMemory> adopt(int fd, size_t bytes);
   SharedMemory(SharedMemory&&) noexcept;
   SharedMemory& operator=(SharedMemory&&) noexcept;
   ~SharedMemory();
@@ -35,7 +35,8 @@ class SharedMemory {
 
  private:
   SharedMemory() = default;
-  int fd_ = -1;
+  static Result<SharedMemory> map(FileDescriptor fd, size_t bytes);
+  FileDescriptor fd_;
   std::byte* data_ = nullptr;
   size_t size_ = 0;
 };
@@ -53,25 +54,26 @@ class Channel {
   Channel(Channel&&) noexcept;
   Channel& operator=(Channel&&) noexcept;
   ~Channel();
-  Result<void> send(const Json& body, std::span<const int> fds = {});
-  // kTimeout past the deadline, kWorkerLost when the other end is gone.
+  // Both: kTimeout past the deadline, kWorkerLost when the other end is gone, kInvalidInput for a
+  // message of more than kMaxMessageBytes or, received, one that isn't JSON.
+  Result<void> send(const Json& body, std::span<const int> fds = {},
+                    Deadline deadline = Deadline::max());
+  // A message of which only a part came before the deadline is continued by the next receive.
   Result<Message> receive(Deadline deadline);
-  int fd() const { return fd_; }
+  int fd() const { return fd_.get(); }
+
+  static constexpr size_t kMaxMessageBytes = 64 << 20;
 
  private:
-  int fd_ = -1;
-};
-
-struct WorkerExit {
-  bool exited = false;
-  int code = 0;
-  int signal = 0;          // 0: none
-  std::string describe() const;  // "killed by signal 11 (segmentation fault)"
+  Result<void> read_more(size_t bytes, Deadline deadline);
+  FileDescriptor fd_;
+  std::string pending_;                      // of the message that is being received
+  std::vector<FileDescriptor> pending_fds_;
 };
 
 struct WorkerOptions {
   std::filesystem::path executable;  // the fib binary
-  std::string kind;                  // "cpu", "plan", "cuda", "compile"
+  std::string kind;                  // "cpu", "plan", "cuda", "nvrtc"
   std::vector<std::string> arguments;
   std::vector<std::pair<std::string, std::string>> environment;  // added to a minimal one
   size_t address_space_bytes = 0;    // RLIMIT_AS, 0: unlimited
@@ -84,7 +86,9 @@ class WorkerProcess {
   ~WorkerProcess();  // kills the group
 
   Channel& channel();
-  // send + receive; a dead worker's error carries how it died and its last words on stderr.
+  // send + receive. An {"error": ...} that the worker answers is returned as that Error. A dead
+  // worker's error (kWorkerLost) carries how it died and its last words on stderr. A worker that
+  // misses the deadline is killed (kTimeout).
   Result<Message> call(const Json& body, std::span<const int> fds, Deadline deadline);
   bool alive();
   void kill();
@@ -96,6 +100,10 @@ class WorkerProcess {
   struct State;
   std::unique_ptr<State> state_;
 };
+
+// An Error on the wire: {"code": "not-found", "message": ..., "where": ..., "remedy": ...}.
+Json error_to_json(const Error& error);
+Error error_from_json(const Json& json);
 
 // A worker's main loop: `handler` answers each message; an Error is sent back as
 // {"error": {...}}. Returns when the parent hangs up.
