@@ -49,14 +49,17 @@ struct Hasher::State {
   }
 
   void update(const void* bytes, size_t count) {
+    if (!context) throw std::logic_error("a field was added to a spent hasher");
     if (EVP_DigestUpdate(context.get(), bytes, count) != 1)
-      throw std::logic_error("a field was added to a spent hasher");
+      throw std::logic_error("OpenSSL refused to hash");
   }
 
   std::array<unsigned char, kSha256Bytes> finish() {
+    if (!context) throw std::logic_error("a spent hasher was asked again");
     std::array<unsigned char, kSha256Bytes> digest;
     if (EVP_DigestFinal_ex(context.get(), digest.data(), nullptr) != 1)
-      throw std::logic_error("a spent hasher was asked again");
+      throw std::logic_error("OpenSSL refused to hash");
+    context.reset();
     return digest;
   }
 };
