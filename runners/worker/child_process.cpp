@@ -90,6 +90,7 @@ struct ChildSetup {
     close_on_exec_from(3);
     for (const int fd : *inherited_fds) ::fcntl(fd, F_SETFD, 0);
 
+    be_first_to_go();
     limit(RLIMIT_CORE, 0);
     if (limits.address_space_bytes > 0) limit(RLIMIT_AS, limits.address_space_bytes);
     if (limits.file_bytes > 0) limit(RLIMIT_FSIZE, limits.file_bytes);
@@ -101,6 +102,14 @@ struct ChildSetup {
   static void limit(__rlimit_resource resource, rlim_t value) {
     const rlimit both{value, value};
     ::setrlimit(resource, &both);
+  }
+
+  // When memory runs out, the kernel should end a candidate, not the harness.
+  static void be_first_to_go() {
+    const int score = ::open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+    if (score < 0) return;
+    (void)!::write(score, "1000", 4);  // refused in some containers: as well
+    ::close(score);
   }
 
   // Files that the parent opened without O_CLOEXEC would otherwise be readable in the child.
