@@ -120,6 +120,8 @@ Result<void> filter_system_calls(NewThreads new_threads) {
   filter.add(SCMP_ACT_ALLOW, "openat", SCMP_A2_64(SCMP_CMP_MASKED_EQ, kWrites, 0));
   // Reading limits, not setting them.
   filter.add(SCMP_ACT_ALLOW, "prlimit64", SCMP_A2_64(SCMP_CMP_EQ, 0));
+  // Whether shared memory that the parent sends later on is sealed.
+  filter.add(SCMP_ACT_ALLOW, "fcntl", SCMP_A1_64(SCMP_CMP_EQ, F_GET_SEALS));
   // SIGSYS keeps its handler.
   filter.add(SCMP_ACT_ALLOW, "rt_sigaction", SCMP_A0_64(SCMP_CMP_NE, SIGSYS));
 
