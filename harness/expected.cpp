@@ -1,6 +1,7 @@
 #include "harness/expected.h"
 
 #include <algorithm>
+#include <chrono>
 #include <future>
 #include <limits>
 
@@ -14,6 +15,9 @@ namespace {
 
 // Raise whenever a reference's values change.
 constexpr uint64_t kReferenceVersion = 1;
+
+// What a disk is assumed to give; deciding by it only costs time where it is wrong.
+constexpr double kDiskBytesPerSecond = 5e8;
 
 std::string expected_key(const Problem& problem, const InputSet& inputs) {
   Hasher hash;
@@ -215,9 +219,15 @@ Result<ExpectedPtr> ExpectedCache::load_or_compute(const std::string& key, const
     if (Result<ExpectedPtr> stored = load(file, problem)) return stored;
     std::filesystem::remove(file, missing);  // damaged: computed again below
   }
+  const auto start = std::chrono::steady_clock::now();
   const ExpectedPtr expected = FIB_TRY(compute(problem, inputs, threads));
-  // The cache is a convenience: a full disk must not cost the verdict.
-  if (bytes_of(*expected) <= disk_bytes_ / 8 && save(file, problem, *expected)) {
+  const double compute_s =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  // Large cheap outputs (a norm over many rows) are computed again faster than they are read.
+  // And the cache is a convenience: a full disk must not cost the verdict.
+  const size_t bytes = bytes_of(*expected);
+  const bool is_worth_keeping = compute_s > static_cast<double>(bytes) / kDiskBytesPerSecond;
+  if (is_worth_keeping && bytes <= disk_bytes_ / 8 && save(file, problem, *expected)) {
     trim_folder(folder_, disk_bytes_);
   }
   return expected;
