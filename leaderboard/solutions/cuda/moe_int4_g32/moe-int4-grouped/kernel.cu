@@ -1,0 +1,345 @@
+// Mixture of experts with INT4 weights, straight from the checkpoint's layout, in four launches:
+//   route     lists, for every expert that was chosen, its tokens in tiles
+//   product   gate and up over the tiles, then silu(gate) * up            (kGateUp)
+//   product   down over the tiles, one partial result a (token, choice)   (kDown)
+//   combine   the weighted sum of a token's partial results, in the order of its choices
+// Only experts with tokens are read. Weights enter the tensor cores as the exact integers, in
+// registers; each group's float32 sum is multiplied by its scale, so no weight is ever rounded.
+
+#include <fib/device/async_copy.h>
+#include <fib/device/int4.h>
+#include <fib/device/mma.h>
+#include <fib/device/vector.h>
+
+#include "shape.h"
+
+using fib::Bf16;
+using fib::u32;
+
+namespace {
+
+constexpr int kRouteThreads = 1024;
+constexpr u32 kAllLanes = 0xFFFFFFFFu;
+
+// What an earlier launch of the chain wrote is read after this, and through pointers that are not
+// __restrict__: the compiler might otherwise read ahead of the wait.
+__device__ __forceinline__ void wait_for_previous_kernel() {
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+}
+__device__ __forceinline__ void let_next_kernel_start() {
+  asm volatile("griddepcontrol.launch_dependents;");
+}
+
+__device__ __forceinline__ int sum_up_to_lane(int value) {
+  for (int offset = 1; offset < 32; offset *= 2) {
+    const int other = __shfl_up_sync(kAllLanes, value, offset);
+    if (threadIdx.x % 32 >= offset) value += other;
+  }
+  return value;
+}
+
+}  // namespace
+
+// topk_ids [pairs]: the expert of each (token, choice). Writes tile_count [1], tile_experts [tiles]
+// and tile_pairs [tiles, tile_tokens], -1 where a tile has no more. An id outside the experts
+// counts as no choice. One block of kRouteThreads.
+__global__ void __launch_bounds__(kRouteThreads)
+route(const int* __restrict__ topk_ids, int* __restrict__ tile_count,
+      int* __restrict__ tile_experts, int* __restrict__ tile_pairs, int pairs, int tile_tokens) {
+  __shared__ int counts[kExperts];       // then the position of the expert's next pair
+  __shared__ int first_tiles[kExperts];
+  __shared__ int total_tiles;
+  let_next_kernel_start();
+  for (int e = threadIdx.x; e < kExperts; e += kRouteThreads) counts[e] = 0;
+  __syncthreads();
+  for (int p = threadIdx.x; p < pairs; p += kRouteThreads) {
+    const u32 expert = topk_ids[p];
+    if (expert < kExperts) atomicAdd(&counts[expert], 1);
+  }
+  __syncthreads();
+  if (threadIdx.x < 32) {
+    int total = 0;
+    for (int begin = 0; begin < kExperts; begin += 32) {
+      const int expert = begin + threadIdx.x;
+      const int tiles =
+          expert < kExperts ? (counts[expert] + tile_tokens - 1) / tile_tokens : 0;
+      const int end = total + sum_up_to_lane(tiles);
+      if (expert < kExperts) {
+        first_tiles[expert] = end - tiles;
+        counts[expert] = 0;
+      }
+      for (int tile = end - tiles; tile < end; ++tile) tile_experts[tile] = expert;
+      total = __shfl_sync(kAllLanes, end, 31);
+    }
+    if (threadIdx.x == 0) {
+      total_tiles = total;
+      *tile_count = total;
+    }
+  }
+  __syncthreads();
+  for (int i = threadIdx.x; i < total_tiles * tile_tokens; i += kRouteThreads) tile_pairs[i] = -1;
+  __syncthreads();
+  for (int p = threadIdx.x; p < pairs; p += kRouteThreads) {
+    const u32 expert = topk_ids[p];
+    if (expert >= kExperts) continue;
+    const int position = atomicAdd(&counts[expert], 1);
+    tile_pairs[first_tiles[expert] * tile_tokens + position] = p;
+  }
+}
+
+// Where the loads of a block are: they run ahead of the arithmetic, across tiles.
+template <Product kProduct, int kTokens>
+struct Loader {
+  static constexpr int kDepth = depth_of(kProduct);
+  static constexpr int kStep = step_depth(kProduct, kTokens);
+  static constexpr int kSteps = (kDepth + kStep - 1) / kStep;
+  static constexpr int kThreads = 32 * kWarps;
+  static constexpr int kWeightRows = kProduct == kGateUp ? 2 * kIntermediate : kHidden;
+  static constexpr int kWeightPieces = kStep / 32;  // 16-byte pieces a row: one group each
+  static constexpr int kTokenPieces = kStep / 8;
+  static constexpr int kTokenRows = (kTokens * kTokenPieces + kThreads - 1) / kThreads;
+  static constexpr int kScaleBytes = kDepth % 256 == 0 && kStep == 256 ? 16
+                                     : kDepth % 128 == 0               ? 8
+                                                                       : 4;
+  static constexpr int kScalePieces = scale_stride(kStep) / kScaleBytes;
+
+  const Bf16* activations;
+  const u32* packed;
+  const Bf16* scales;
+  const int* tile_experts;
+  const int* tile_pairs;
+  int tile_end;          // (tile of tokens) * row_blocks + row block, one past the last
+  int tile, step;        // next to load
+  int expert, rows[kTokenRows];            // of `tile`
+  int next_expert, next_rows[kTokenRows];  // of the tile after it, fetched a tile ahead
+
+  __device__ void fetch_next(int from) {
+    if (from >= tile_end) return;
+    const int tokens_tile = from / row_blocks(kProduct);
+    next_expert = tile_experts[tokens_tile];
+#pragma unroll
+    for (int i = 0; i < kTokenRows; ++i) {
+      const int token = (i * kThreads + static_cast<int>(threadIdx.x)) / kTokenPieces;
+      next_rows[i] = token < kTokens ? tile_pairs[tokens_tile * kTokens + token] : -1;
+    }
+  }
+
+  __device__ void enter_tile() {
+    expert = next_expert;
+#pragma unroll
+    for (int i = 0; i < kTokenRows; ++i) {
+      // gate and up read the token's row, down the pair's own.
+      rows[i] = next_rows[i] < 0 || kProduct == kDown ? next_rows[i] : next_rows[i] / kTopK;
+    }
+    fetch_next(tile + gridDim.x);
+  }
+
+  // Row of the expert's weights that stands in row `row` of a stage; kWeightRows if none does.
+  // Gate and up: a warp has 16 gate rows, then the same 16 up rows.
+  __device__ static int weight_row(int row_block, int row) {
+    if constexpr (kProduct == kGateUp) {
+      const int inner = row_block * (kBlockRows / 2) + row / 32 * 16 + row % 16;
+      return inner < kIntermediate ? row / 16 % 2 * kIntermediate + inner : kWeightRows;
+    } else {
+      return min(row_block * kBlockRows + row, kWeightRows);
+    }
+  }
+
+  // Starts the copies of the next step into `stage` and moves on. Always commits a group.
+  __device__ void start(u32 stage) {
+    if (tile < tile_end) {
+      const int row_block = tile % row_blocks(kProduct);
+      const size_t first_row = static_cast<size_t>(expert) * kWeightRows;
+      const int thread = threadIdx.x;
+#pragma unroll
+      for (int i = 0; i < kBlockRows * kWeightPieces / kThreads; ++i) {
+        const int row = (i * kThreads + thread) / kWeightPieces;
+        const int piece = (i * kThreads + thread) % kWeightPieces;
+        const int weight = weight_row(row_block, row);
+        const int group = step * kWeightPieces + piece;
+        const bool is_inside = weight < kWeightRows && group < kDepth / kGroup;
+        const size_t at = (first_row + weight) * (kDepth / 8) + group * 4;
+        fib::copy_16(stage + row * weight_stride(kStep) + piece * 16,
+                     packed + (is_inside ? at : 0), is_inside);
+      }
+      const u32 scale_stage = stage + kBlockRows * weight_stride(kStep);
+#pragma unroll
+      for (int i = 0; i < kBlockRows * kScalePieces / kThreads; ++i) {
+        const int row = (i * kThreads + thread) / kScalePieces;
+        const int piece = (i * kThreads + thread) % kScalePieces;
+        const int weight = weight_row(row_block, row);
+        const int group = step * kWeightPieces + piece * (kScaleBytes / 2);
+        const bool is_inside = weight < kWeightRows && group < kDepth / kGroup;
+        const size_t at = (first_row + weight) * (kDepth / kGroup) + group;
+        const u32 to = scale_stage + row * scale_stride(kStep) + piece * kScaleBytes;
+        if constexpr (kScaleBytes == 16) {
+          fib::copy_16(to, scales + (is_inside ? at : 0), is_inside);
+        } else {
+          fib::copy_small<kScaleBytes>(to, scales + (is_inside ? at : 0), is_inside);
+        }
+      }
+      const u32 token_stage = scale_stage + kBlockRows * scale_stride(kStep);
+#pragma unroll
+      for (int i = 0; i < kTokenRows; ++i) {
+        const int token = (i * kThreads + thread) / kTokenPieces;
+        const int piece = (i * kThreads + thread) % kTokenPieces;
+        const int column = step * kStep + piece * 8;
+        const bool is_inside = rows[i] >= 0 && column < kDepth;
+        const size_t at = static_cast<size_t>(rows[i]) * kDepth + column;
+        if (token < kTokens) {
+          fib::copy_16(token_stage + token * token_stride(kStep) + piece * 16,
+                       activations + (is_inside ? at : 0), is_inside);
+        }
+      }
+      if (++step == kSteps) {
+        step = 0;
+        tile += gridDim.x;
+        enter_tile();
+      }
+    }
+    fib::commit_copies();
+  }
+};
+
+// activations [rows, depth] bf16; packed [kExperts, weight rows, depth / 8]; scales
+// [kExperts, weight rows, depth / 32] bf16. Output kGateUp: [pairs, kIntermediate] bf16;
+// kDown: [pairs, kHidden] float32. Blocks of 32 * kWarps threads, as many as the device holds, each
+// walking over every gridDim-th tile.
+template <Product kProduct, int kTokens>
+__global__ void __launch_bounds__(32 * kWarps, 2)
+product(const Bf16* activations, const u32* packed, const Bf16* scales, const int* tile_count,
+        const int* tile_experts, const int* tile_pairs, void* output) {
+  using Loads = Loader<kProduct, kTokens>;
+  constexpr int kStep = Loads::kStep;
+  constexpr int kStages = stages(kProduct, kTokens);
+  constexpr int kStageBytes = stage_bytes(kProduct, kTokens);
+  constexpr int kColumns = kTokens / 8;
+  extern __shared__ __align__(128) unsigned char shared[];
+  const u32 ring = fib::shared_address(shared);
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  const int g = lane / 4, c = lane % 4;
+
+  let_next_kernel_start();
+  wait_for_previous_kernel();
+  Loads loads;
+  loads.activations = activations;
+  loads.packed = packed;
+  loads.scales = scales;
+  loads.tile_experts = tile_experts;
+  loads.tile_pairs = tile_pairs;
+  loads.tile_end = *tile_count * row_blocks(kProduct);
+  loads.tile = blockIdx.x;
+  loads.step = 0;
+  loads.fetch_next(loads.tile);
+  if (loads.tile < loads.tile_end) loads.enter_tile();
+#pragma unroll
+  for (int i = 0; i < kStages - 1; ++i) loads.start(ring + i * kStageBytes);
+
+  int stage = 0;
+  for (int tile = blockIdx.x; tile < loads.tile_end; tile += gridDim.x) {
+    float sums[2][kColumns][4] = {};  // two tiles of 16 weight rows; columns are tokens
+    for (int step = 0; step < Loads::kSteps; ++step) {
+      fib::wait_for_copies<kStages - 2>();
+      __syncthreads();
+      const int freed = stage == 0 ? kStages - 1 : stage - 1;
+      loads.start(ring + freed * kStageBytes);
+
+      const unsigned char* const weights = shared + stage * kStageBytes;
+      const unsigned char* const scale_rows = weights + kBlockRows * weight_stride(kStep);
+      const unsigned char* const tokens = scale_rows + kBlockRows * scale_stride(kStep);
+#pragma unroll(kTokens <= 16 ? 4 : 2)
+      for (int group = 0; group < kStep / kGroup; ++group) {
+        u32 a[2][2][4];     // [row tile][half of the group]: fragments of 16 columns
+        float scale[2][2];  // [row tile]: of rows g and g + 8
+#pragma unroll
+        for (int m = 0; m < 2; ++m) {
+#pragma unroll
+          for (int half = 0; half < 2; ++half) {
+            const int row = warp * 32 + m * 16 + half * 8 + g;
+            // A lane's word is 8 neighbouring columns: the order of columns within the group does
+            // not matter as long as tokens come in the same order.
+            u32 pairs[4];
+            fib::unpack_int4(*reinterpret_cast<const u32*>(weights + row * weight_stride(kStep) +
+                                                           group * 16 + c * 4),
+                             pairs);
+            a[m][0][half] = pairs[0];
+            a[m][0][2 + half] = pairs[1];
+            a[m][1][half] = pairs[2];
+            a[m][1][2 + half] = pairs[3];
+            scale[m][half] = to_float(*reinterpret_cast<const Bf16*>(
+                scale_rows + row * scale_stride(kStep) + group * 2));
+          }
+        }
+#pragma unroll
+        for (int t = 0; t < kColumns; ++t) {
+          const uint4 x = *reinterpret_cast<const uint4*>(
+              tokens + (t * 8 + g) * token_stride(kStep) + group * 64 + c * 16);
+#pragma unroll
+          for (int m = 0; m < 2; ++m) {
+            float sum[4];
+            fib::mma_bf16_first(sum, a[m][0], x.x, x.y);
+            fib::mma_bf16(sum, a[m][1], x.z, x.w);
+#pragma unroll
+            for (int i = 0; i < 4; ++i) sums[m][t][i] += sum[i] * scale[m][i / 2];
+          }
+        }
+      }
+      stage = stage == kStages - 1 ? 0 : stage + 1;
+    }
+
+    const int* const pairs = tile_pairs + tile / row_blocks(kProduct) * kTokens;
+    const int row_block = tile % row_blocks(kProduct);
+#pragma unroll
+    for (int t = 0; t < kColumns; ++t) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        const int pair = pairs[t * 8 + c * 2 + i % 2];
+        if (pair < 0) continue;
+        if constexpr (kProduct == kGateUp) {
+          const int row = row_block * (kBlockRows / 2) + warp * 16 + i / 2 * 8 + g;
+          if (row >= kIntermediate) continue;
+          const float gate = sums[0][t][i];
+          const float value = gate / (1.0f + __expf(-gate)) * sums[1][t][i];
+          from_float(value,
+                     static_cast<Bf16*>(output)[static_cast<size_t>(pair) * kIntermediate + row]);
+        } else {
+#pragma unroll
+          for (int m = 0; m < 2; ++m) {
+            const int row = row_block * kBlockRows + warp * 32 + m * 16 + i / 2 * 8 + g;
+            if (row >= kHidden) continue;
+            static_cast<float*>(output)[static_cast<size_t>(pair) * kHidden + row] =
+                sums[m][t][i];
+          }
+        }
+      }
+    }
+  }
+}
+
+// partial [tokens, kTopK, kHidden] float32, topk_weights [tokens, kTopK] float32,
+// output [tokens, kHidden] bf16. Each thread four values; grid covers tokens * kHidden / 4.
+__global__ void __launch_bounds__(256)
+combine(const float* partial, const int* topk_ids, const float* topk_weights, Bf16* output,
+        int tokens) {
+  wait_for_previous_kernel();
+  const size_t at = (static_cast<size_t>(blockIdx.x) * 256 + threadIdx.x) * 4;
+  const size_t token = at / kHidden;
+  if (token >= tokens) return;
+  const int column = at % kHidden;
+  float4 sum = {};
+#pragma unroll
+  for (int k = 0; k < kTopK; ++k) {
+    const size_t pair = token * kTopK + k;
+    if (static_cast<u32>(topk_ids[pair]) >= kExperts) continue;
+    const float weight = topk_weights[pair];
+    const float4 value = *reinterpret_cast<const float4*>(partial + pair * kHidden + column);
+    sum.x += weight * value.x;
+    sum.y += weight * value.y;
+    sum.z += weight * value.z;
+    sum.w += weight * value.w;
+  }
+  uint2 packed;
+  packed.x = fib::pack_bf16(sum.x, sum.y);
+  packed.y = fib::pack_bf16(sum.z, sum.w);
+  *reinterpret_cast<uint2*>(output + at) = packed;
+}

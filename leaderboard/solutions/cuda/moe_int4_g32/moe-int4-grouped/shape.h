@@ -1,0 +1,45 @@
+#pragma once
+
+// Sizes known to kernel.cu and plan.cpp alike.
+
+constexpr int kExperts = FIB_AXIS_num_experts;
+constexpr int kTopK = FIB_AXIS_top_k;
+constexpr int kHidden = FIB_AXIS_hidden_size;
+constexpr int kIntermediate = FIB_AXIS_intermediate_size;
+constexpr int kGroup = 32;  // weights that share a scale
+static_assert(kHidden % 64 == 0 && kIntermediate % 64 == 0, "scales are copied two at a time");
+
+// The two products: gate and up rows over hidden_size, down rows over intermediate_size.
+enum Product { kGateUp, kDown };
+constexpr int depth_of(Product p) { return p == kGateUp ? kHidden : kIntermediate; }
+
+// A block computes 128 weight rows (64 gate and the 64 up rows beside them, or 128 of down) for one
+// tile of tokens of one expert. Each of its warps has 32 of the rows.
+constexpr int kWarps = 4;
+constexpr int kBlockRows = 32 * kWarps;
+constexpr int row_blocks(Product p) {
+  return p == kGateUp ? (kIntermediate + kBlockRows / 2 - 1) / (kBlockRows / 2)
+                      : (kHidden + kBlockRows - 1) / kBlockRows;
+}
+
+// One step of the pipeline along the depth, and its place in shared memory. Rows are padded so
+// that the reads of a warp fall into different banks.
+constexpr int step_depth(Product p, int tokens) {
+  return tokens <= 16 && depth_of(p) >= 256 ? 256 : 128;
+}
+constexpr int weight_stride(int depth) { return depth / 2 + 16; }
+constexpr int scale_stride(int depth) { return depth / kGroup * 2; }
+constexpr int token_stride(int depth) { return depth * 2 + 64; }
+constexpr int stage_bytes(Product p, int tokens) {
+  const int depth = step_depth(p, tokens);
+  return kBlockRows * (weight_stride(depth) + scale_stride(depth)) + tokens * token_stride(depth);
+}
+// Two blocks a multiprocessor, each with as many stages as fit.
+constexpr int kSharedPerBlock = 112 * 1024;
+constexpr int stages(Product p, int tokens) {
+  const int fitting = kSharedPerBlock / stage_bytes(p, tokens);
+  return fitting < 5 ? fitting : 5;
+}
+constexpr int shared_bytes(Product p, int tokens) {
+  return stages(p, tokens) * stage_bytes(p, tokens);
+}
