@@ -137,4 +137,7 @@ SignatureExtension infer_extension(const Signature& signature);
 // The Definition as JSON, equal in meaning to what was read, `fib` key included.
 Json signature_to_json(const Signature& signature);
 
+// What would stand under `fib`: also for foreign definitions, whose extension is inferred.
+Json extension_to_json(const SignatureExtension& extension);
+
 }  // namespace fib
