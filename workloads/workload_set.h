@@ -18,13 +18,14 @@ struct WorkloadSet {
 
 // `path`: a .jsonl(.gz) file, or a dataset root (finds workloads/**/<name>.jsonl, any nesting,
 // and rows of `solution: null` in traces). Only rows of `signature` (empty: all).
-// The dataset root (for blob paths) of a file is the nearest ancestor folder that contains
-// `blob/`, `workloads/` or `definitions/`.
+// Each workload once, by its id. The dataset root (for blob paths) of a file is the nearest ancestor
+// folder that contains `blob/`, else `definitions/`, else `workloads/`.
 Result<std::vector<WorkloadSet>> read_workloads(const std::filesystem::path& path,
                                                 std::string_view signature = {});
 
-// The built-in workloads of a signature: workloads/captured/<op_type>/<signature>.jsonl, else the
-// family's <family>.jsonl whose rows leave const axes alone.
+// The built-in workloads of a signature in `folder` (workloads/captured):
+// <op_type>/<signature>.jsonl, else the family's <family>.jsonl whose rows leave const axes alone.
+// Read strictly.
 Result<std::vector<Workload>> builtin_workloads(const std::filesystem::path& folder,
                                                 const Signature& signature);
 

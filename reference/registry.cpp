@@ -1,0 +1,53 @@
+#include "reference/registry.h"
+
+#include <algorithm>
+#include <array>
+
+namespace fib {
+namespace {
+
+class FunctionReference final : public Reference {
+ public:
+  using Function = Result<ReferenceOutputs> (*)(const ReferenceCall& call);
+  constexpr FunctionReference(std::string_view id, Function function)
+      : id_(id), function_(function) {}
+
+  std::string_view id() const override { return id_; }
+  Result<ReferenceOutputs> run(const ReferenceCall& call) const override {
+    return function_(call);
+  }
+
+ private:
+  std::string_view id_;
+  Function function_;
+};
+
+const std::array kReferences = {
+    FunctionReference("rmsnorm", rmsnorm_reference),
+    FunctionReference("fused_add_rmsnorm", fused_add_rmsnorm_reference),
+    FunctionReference("gemm", gemm_reference),
+    FunctionReference("gqa_paged_decode", gqa_paged_decode_reference),
+    FunctionReference("gqa_paged_prefill", gqa_paged_prefill_reference),
+    FunctionReference("gqa_ragged_prefill", gqa_ragged_prefill_reference),
+    FunctionReference("mla_paged_decode", mla_paged_decode_reference),
+    FunctionReference("mla_paged_prefill", mla_paged_prefill_reference),
+    FunctionReference("mla_ragged_prefill", mla_ragged_prefill_reference),
+    FunctionReference("moe_int4_g32", moe_int4_g32_reference),
+    FunctionReference("moe_fp8_block_scale", moe_fp8_block_scale_reference),
+};
+
+}  // namespace
+
+const Reference* find_reference(std::string_view id) {
+  const auto found = std::find_if(kReferences.begin(), kReferences.end(),
+                                  [&](const auto& reference) { return reference.id() == id; });
+  return found == kReferences.end() ? nullptr : &*found;
+}
+
+std::vector<std::string_view> reference_ids() {
+  std::vector<std::string_view> ids;
+  for (const auto& reference : kReferences) ids.push_back(reference.id());
+  return ids;
+}
+
+}  // namespace fib

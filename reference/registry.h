@@ -1,0 +1,21 @@
+#pragma once
+
+// All references, each a function; registry.cpp lists them by id.
+
+#include "reference/reference.h"
+
+namespace fib {
+
+Result<ReferenceOutputs> rmsnorm_reference(const ReferenceCall& call);
+Result<ReferenceOutputs> fused_add_rmsnorm_reference(const ReferenceCall& call);
+Result<ReferenceOutputs> gemm_reference(const ReferenceCall& call);
+Result<ReferenceOutputs> gqa_paged_decode_reference(const ReferenceCall& call);
+Result<ReferenceOutputs> gqa_paged_prefill_reference(const ReferenceCall& call);
+Result<ReferenceOutputs> gqa_ragged_prefill_reference(const ReferenceCall& call);
+Result<ReferenceOutputs> mla_paged_decode_reference(const ReferenceCall& call);
+Result<ReferenceOutputs> mla_paged_prefill_reference(const ReferenceCall& call);
+Result<ReferenceOutputs> mla_ragged_prefill_reference(const ReferenceCall& call);
+Result<ReferenceOutputs> moe_int4_g32_reference(const ReferenceCall& call);
+Result<ReferenceOutputs> moe_fp8_block_scale_reference(const ReferenceCall& call);
+
+}  // namespace fib

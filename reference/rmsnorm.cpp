@@ -1,0 +1,64 @@
+// rmsnorm:            output = x * rsqrt(mean(x^2) + eps) * weight,  x = hidden_states
+// fused_add_rmsnorm:  the same of x = hidden_states + residual, which isn't rounded in between
+
+#include <cmath>
+
+#include "reference/call.h"
+#include "reference/precision.h"
+#include "reference/registry.h"
+
+namespace fib {
+namespace {
+
+template <class Policy>
+void normalise_rows(const ReferenceCall& call, const TensorSource& hidden,
+                    const TensorSource* residual, const TensorSource& weight,
+                    std::vector<float>& output) {
+  using Real = typename Policy::Real;
+  const int64_t width = weight.desc().num_elements();
+  const Real eps = static_cast<Real>(call.problem.signature->parameter("eps", 1e-6));
+  const DType dtype = call.problem.outputs[0].dtype;
+  std::vector<float> scale(static_cast<size_t>(width));
+  weight.read(0, std::span<float>(scale));
+
+  call.parallel_for(output.size() / scale.size(), [&](int64_t begin, int64_t end) {
+    std::vector<float> row(scale.size()), other(scale.size());
+    std::vector<Real> x(scale.size());
+    for (int64_t r = begin; r < end; ++r) {
+      read_row(hidden, r, std::span<float>(row));
+      for (int64_t i = 0; i < width; ++i) x[i] = row[i];
+      if (residual) {
+        read_row(*residual, r, std::span<float>(other));
+        add_scaled(x.data(), Real{1}, other.data(), width);
+      }
+      const Real inverse = 1 / std::sqrt(sum_of_squares(x.data(), width) / width + eps);
+      const std::span<float> out(&output[r * width], scale.size());
+      for (int64_t i = 0; i < width; ++i) {
+        out[i] = static_cast<float>(x[i] * inverse * static_cast<Real>(scale[i]));
+      }
+      Policy::round(dtype, out);
+    }
+  });
+}
+
+Result<ReferenceOutputs> normalise(const ReferenceCall& call, const TensorSource* residual) {
+  const TensorSource* hidden = FIB_TRY(need_input(call, "hidden_states"));
+  const TensorSource* weight = FIB_TRY(need_input(call, "weight"));
+  ReferenceOutputs outputs = make_outputs(call.problem);
+  with_precision(call.precision, [&](auto policy) {
+    normalise_rows<decltype(policy)>(call, *hidden, residual, *weight, outputs[0]);
+  });
+  return outputs;
+}
+
+}  // namespace
+
+Result<ReferenceOutputs> rmsnorm_reference(const ReferenceCall& call) {
+  return normalise(call, nullptr);
+}
+
+Result<ReferenceOutputs> fused_add_rmsnorm_reference(const ReferenceCall& call) {
+  return normalise(call, FIB_TRY(need_input(call, "residual")));
+}
+
+}  // namespace fib
