@@ -6,7 +6,7 @@
 #include <set>
 #include <stdexcept>
 
-#include "fake_problem.h"
+#include "tests/harness/fake_problem.h"
 
 namespace fib {
 namespace {

@@ -4,7 +4,7 @@
 
 #include <fstream>
 
-#include "fake_problem.h"
+#include "tests/harness/fake_problem.h"
 
 namespace fib {
 namespace {

@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include "fake_problem.h"
+#include "tests/harness/fake_problem.h"
 #include "harness/roofline.h"
 
 namespace fib {
