@@ -165,18 +165,19 @@ void load_all(const std::byte* data, int64_t first, std::span<float> out, Conver
   }
 }
 
-// Without branches on memory, so that loops over it become vector code.
+// Without branches, so that loops over it become vector code. A subnormal is read one binade up
+// with a leading one that it has not, and 2^-14, what that one is worth there, is taken off again.
 inline float widen_fp16(uint16_t bits) {
-  const uint32_t magnitude = bits & 0x7fffu;
-  const uint32_t sign = static_cast<uint32_t>(bits & 0x8000u) << 16;
   constexpr uint32_t kRebias = (127 - 15) << 23;
-  const uint32_t shifted = magnitude << 13;
-  const uint32_t normal = shifted + kRebias;
-  const uint32_t special = shifted + 2 * kRebias;  // exponent 31 becomes 255
-  const uint32_t subnormal =
-      std::bit_cast<uint32_t>(static_cast<float>(static_cast<int32_t>(magnitude)) * 0x1p-24f);
-  const uint32_t finite = magnitude < 0x400u ? subnormal : normal;
-  return std::bit_cast<float>(sign | (magnitude >= 0x7c00u ? special : finite));
+  const uint32_t magnitude = bits & 0x7fffu;
+  const uint32_t if_subnormal = magnitude < 0x400u ? ~0u : 0u;
+  const uint32_t if_special = magnitude >= 0x7c00u ? ~0u : 0u;  // exponent 31 becomes 255
+  const uint32_t raised =
+      (magnitude << 13) + kRebias + (if_subnormal & (1u << 23)) + (if_special & kRebias);
+  const float surplus = std::bit_cast<float>(if_subnormal & std::bit_cast<uint32_t>(0x1p-14f));
+  const float value = std::bit_cast<float>(raised) - surplus;
+  const uint32_t sign = static_cast<uint32_t>(bits & 0x8000u) << 16;
+  return std::bit_cast<float>(std::bit_cast<uint32_t>(value) | sign);
 }
 
 inline float widen_bf16(uint16_t bits) {
