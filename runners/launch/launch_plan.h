@@ -44,8 +44,15 @@ struct LaunchPlan {
   uint64_t prepared_bytes = 0;
 };
 
+// "launch 2, kernel 'x<4>'" or "step 0, memset": how errors name a step.
+std::string describe_step(const LaunchPlan& plan, size_t step);
+
+// A plan has at most this many steps, and a launch this many bytes of arguments.
+inline constexpr size_t kMaxPlanSteps = 4096;
+inline constexpr size_t kMaxArgumentBytes = 4096;
+
 // Runs a plan entry and collects what it asks for. Fails (kInvalidInput) with the plan's own
-// reason if it calls fail().
+// reason if it calls fail(), and for what can't be written down as a plan.
 Result<LaunchPlan> collect_plan(FibPlanEntry entry, const FibPlanProblem& problem);
 
 struct PlanLimits {
@@ -54,6 +61,7 @@ struct PlanLimits {
   FibPlanDevice device{};
   uint64_t max_workspace_bytes = 0;
   uint64_t max_prepared_bytes = 0;
+  std::vector<int32_t> weights;                     // the inputs that prepare steps may read
 };
 // Every pointer inside its buffer, every launch within the device's limits, every kernel known.
 // The error names the launch ("launch 2, kernel 'x<4>': block of 2048 threads, at most 1024").

@@ -47,13 +47,6 @@ Result<CUtensorMap> encode(const CudaDriver& driver, const FibPlanTensorMap& map
 
 }  // namespace
 
-std::string describe_step(const LaunchPlan& plan, size_t step) {
-  if (const auto* launch = std::get_if<PlannedLaunch>(&plan.steps[step])) {
-    return "launch " + std::to_string(step) + ", kernel '" + launch->kernel + "'";
-  }
-  return "step " + std::to_string(step) + ", memset";
-}
-
 Result<LoadedKernels> LoadedKernels::load(CudaDriverPtr driver, std::span<const std::byte> cubin,
                                           const LoweredNames& names) {
   LoadedKernels loaded;

@@ -85,7 +85,4 @@ class BoundPlan {
   std::vector<Step> call_, prepare_;
 };
 
-// "launch 2, kernel 'x<4>'" or "step 0, memset".
-std::string describe_step(const LaunchPlan& plan, size_t step);
-
 }  // namespace fib
