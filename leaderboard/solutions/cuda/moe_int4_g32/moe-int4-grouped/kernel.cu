@@ -93,7 +93,7 @@ struct Loader {
   static constexpr int kDepth = depth_of(kProduct);
   static constexpr int kStep = step_depth(kProduct, kTokens);
   static constexpr int kSteps = (kDepth + kStep - 1) / kStep;
-  static constexpr int kThreads = 32 * kWarps;
+  static constexpr int kThreads = threads_of(kTokens);
   static constexpr int kWeightRows = kProduct == kGateUp ? 2 * kIntermediate : kHidden;
   static constexpr int kWeightPieces = kStep / 32;  // 16-byte pieces a row: one group each
   static constexpr int kTokenPieces = kStep / 8;
@@ -164,8 +164,9 @@ struct Loader {
       }
       const u32 scale_stage = stage + kBlockRows * weight_stride(kStep);
 #pragma unroll
-      for (int i = 0; i < kBlockRows * kScalePieces / kThreads; ++i) {
+      for (int i = 0; i < (kBlockRows * kScalePieces + kThreads - 1) / kThreads; ++i) {
         const int row = (i * kThreads + thread) / kScalePieces;
+        if (row >= kBlockRows) break;
         const int piece = (i * kThreads + thread) % kScalePieces;
         const int weight = weight_row(row_block, row);
         const int group = step * kWeightPieces + piece * (kScaleBytes / 2);
@@ -203,10 +204,10 @@ struct Loader {
 
 // activations [rows, depth] bf16; packed [kExperts, weight rows, depth / 8]; scales
 // [kExperts, weight rows, depth / 32] bf16. Output kGateUp: [pairs, kIntermediate] bf16;
-// kDown: [pairs, kHidden] float32. Blocks of 32 * kWarps threads, as many as the device holds, each
+// kDown: [pairs, kHidden] float32. Blocks of threads_of(kTokens), as many as the device holds, each
 // walking over every gridDim-th tile.
 template <Product kProduct, int kTokens>
-__global__ void __launch_bounds__(32 * kWarps, 2)
+__global__ void __launch_bounds__(threads_of(kTokens), 2)
 product(const Bf16* activations, const u32* packed, const Bf16* scales, const int* tile_count,
         const int* tile_experts, const int* tile_pairs, void* output) {
   using Loads = Loader<kProduct, kTokens>;
@@ -214,10 +215,13 @@ product(const Bf16* activations, const u32* packed, const Bf16* scales, const in
   constexpr int kStages = stages(kProduct, kTokens);
   constexpr int kStageBytes = stage_bytes(kProduct, kTokens);
   constexpr int kColumns = kTokens / 8;
+  constexpr int kShares = depth_warps(kTokens);
+  constexpr int kGroups = kStep / kGroup / kShares;  // of a step, a warp
   extern __shared__ __align__(128) unsigned char shared[];
   const u32 ring = fib::shared_address(shared);
-  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-  const int g = lane / 4, c = lane % 4;
+  // Which 32 rows of the block, and which share of a step's groups.
+  const int warp = threadIdx.x / 32 % kRowWarps, share = threadIdx.x / 32 / kRowWarps;
+  const int lane = threadIdx.x % 32, g = lane / 4, c = lane % 4;
 
   let_next_kernel_start();
   wait_for_previous_kernel();
@@ -248,7 +252,8 @@ product(const Bf16* activations, const u32* packed, const Bf16* scales, const in
       const unsigned char* const scale_rows = weights + kBlockRows * weight_stride(kStep);
       const unsigned char* const tokens = scale_rows + kBlockRows * scale_stride(kStep);
 #pragma unroll(kTokens <= 16 ? 4 : 2)
-      for (int group = 0; group < kStep / kGroup; ++group) {
+      for (int i_group = 0; i_group < kGroups; ++i_group) {
+        const int group = share * kGroups + i_group;
         u32 a[2][2][4];     // [row tile][half of the group]: fragments of 16 columns
         float scale[2][2];  // [row tile]: of rows g and g + 8
 #pragma unroll
@@ -285,6 +290,25 @@ product(const Bf16* activations, const u32* packed, const Bf16* scales, const in
         }
       }
       stage = stage == kStages - 1 ? 0 : stage + 1;
+    }
+
+    if constexpr (kShares == 2) {  // the second share's sums go to the first
+      __shared__ float2 handed_over[2 * kColumns * 2][32 * kRowWarps];
+      const int slot = warp * 32 + lane;
+#pragma unroll
+      for (int i = 0; i < 2 * kColumns * 2; ++i) {
+        const float(&sum)[4] = sums[i / (kColumns * 2)][i / 2 % kColumns];
+        if (share == 1) handed_over[i][slot] = {sum[i % 2 * 2], sum[i % 2 * 2 + 1]};
+      }
+      __syncthreads();  // the next barrier, a step later, frees the memory again
+      if (share == 1) continue;
+#pragma unroll
+      for (int i = 0; i < 2 * kColumns * 2; ++i) {
+        float(&sum)[4] = sums[i / (kColumns * 2)][i / 2 % kColumns];
+        const float2 other = handed_over[i][slot];
+        sum[i % 2 * 2] += other.x;
+        sum[i % 2 * 2 + 1] += other.y;
+      }
     }
 
     const int* const pairs = tile_pairs + tile / row_blocks(kProduct) * kTokens;

@@ -30,7 +30,7 @@ void launch_product(const char* kernel, Product which, int tile_tokens, int64_t 
   const int64_t tiles = max_tiles * row_blocks(which);
   plan.launch(kernel)
       .grid(tiles < places ? tiles : places)
-      .block(32 * kWarps)
+      .block(threads_of(tile_tokens))
       .shared_bytes(shared_bytes(which, tile_tokens))
       .programmatic()
       .arg(activations)

@@ -14,9 +14,12 @@ enum Product { kGateUp, kDown };
 constexpr int depth_of(Product p) { return p == kGateUp ? kHidden : kIntermediate; }
 
 // A block computes 128 weight rows (64 gate and the 64 up rows beside them, or 128 of down) for one
-// tile of tokens of one expert. Each of its warps has 32 of the rows.
-constexpr int kWarps = 4;
-constexpr int kBlockRows = 32 * kWarps;
+// tile of tokens of one expert; a warp has 32 of the rows. With few tokens, where unpacking is the
+// arithmetic that counts, two warps share the depth of the same rows.
+constexpr int kBlockRows = 128;
+constexpr int kRowWarps = kBlockRows / 32;
+constexpr int depth_warps(int tokens) { return tokens <= 16 ? 2 : 1; }
+constexpr int threads_of(int tokens) { return 32 * kRowWarps * depth_warps(tokens); }
 constexpr int row_blocks(Product p) {
   return p == kGateUp ? (kIntermediate + kBlockRows / 2 - 1) / (kBlockRows / 2)
                       : (kHidden + kBlockRows - 1) / kBlockRows;
