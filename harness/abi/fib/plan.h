@@ -127,15 +127,16 @@ typedef void (*FibPlanEntry)(const FibPlanProblem* problem, const FibPlanSink* s
 
 }  // extern "C"
 
+// Outside fib, where argument-dependent lookup finds it.
+inline FibPlanPointer operator+(FibPlanPointer p, int64_t bytes) {
+  p.byte_offset += bytes;
+  return p;
+}
+
 namespace fib {
 
 using PlanPointer = FibPlanPointer;
 using PlanTensorMap = FibPlanTensorMap;
-
-inline PlanPointer operator+(PlanPointer p, int64_t bytes) {
-  p.byte_offset += bytes;
-  return p;
-}
 
 class Plan;
 
