@@ -9,6 +9,9 @@
 #include <span>
 #include <string_view>
 
+#include "runners/cpu/cpu_worker.h"
+#include "runners/cuda/cuda_worker.h"
+#include "runners/cuda/nvrtc_worker.h"
 #include "runners/worker/process.h"
 
 namespace fib {
@@ -19,7 +22,11 @@ struct WorkerKind {
   int (*run)(Channel channel, std::span<char*> arguments);
 };
 
-constexpr std::array<WorkerKind, 0> kKinds = {};
+constexpr std::array kKinds = {
+    WorkerKind{"cpu", run_cpu_worker},
+    WorkerKind{"cuda", run_cuda_worker},
+    WorkerKind{"nvrtc", run_nvrtc_worker},
+};
 
 // Stderr belongs to the worker alone and ends up in its parent's error.
 int complain(const char* what, std::string_view about) {
