@@ -12,6 +12,7 @@
 #include "runners/cpu/cpu_worker.h"
 #include "runners/cuda/cuda_worker.h"
 #include "runners/cuda/nvrtc_worker.h"
+#include "runners/worker/plan_worker.h"
 #include "runners/worker/process.h"
 
 namespace fib {
@@ -26,6 +27,7 @@ constexpr std::array kKinds = {
     WorkerKind{"cpu", run_cpu_worker},
     WorkerKind{"cuda", run_cuda_worker},
     WorkerKind{"nvrtc", run_nvrtc_worker},
+    WorkerKind{"plan", run_plan_worker},
 };
 
 // Stderr belongs to the worker alone and ends up in its parent's error.
