@@ -22,9 +22,10 @@ class Collector {
             .memset = [](void* self, const FibPlanMemset* m) { of(self).add(m); },
             .workspace = [](void* self, uint64_t n) { of(self).plan_.workspace_bytes = n; },
             .prepared = [](void* self, uint64_t n) { of(self).plan_.prepared_bytes = n; },
-            .fail = [](void* self, const char* reason) {
-              of(self).refuse(reason == nullptr ? "no reason given" : reason);
-            }};
+            .fail =
+                [](void* self, const char* reason) {
+                  of(self).refuse(reason == nullptr ? "no reason given" : reason);
+                }};
   }
 
   Result<LaunchPlan> finish() && {
@@ -77,9 +78,10 @@ class Collector {
     for (int32_t i = 0; i < count; ++i) {
       auto argument = copy(given->args[i], &bytes);
       if (!argument || bytes > kMaxArgumentBytes) {
-        return refuse(fmt::format("kernel '{}', argument {}: not a pointer, a tensor map or bytes, "
-                                  "or more than {} bytes in all",
-                                  launch.kernel, i, kMaxArgumentBytes));
+        return refuse(
+            fmt::format("kernel '{}', argument {}: not a pointer, a tensor map or bytes, "
+                        "or more than {} bytes in all",
+                        launch.kernel, i, kMaxArgumentBytes));
       }
       launch.arguments.push_back(std::move(*argument));
     }
@@ -88,9 +90,7 @@ class Collector {
 
   static std::optional<PlannedArgument> copy(const FibPlanArg& given, size_t* bytes) {
     switch (given.kind) {
-      case FIB_ARG_POINTER:
-        *bytes += sizeof(uint64_t);
-        return PlannedArgument{given.pointer};
+      case FIB_ARG_POINTER: *bytes += sizeof(uint64_t); return PlannedArgument{given.pointer};
       case FIB_ARG_BYTES: {
         *bytes += given.size;
         if (given.bytes == nullptr || given.size == 0 || given.size > kMaxArgumentBytes) return {};
@@ -101,8 +101,7 @@ class Collector {
         if (given.tensor_map == nullptr) return {};
         *bytes += 128;  // a CUtensorMap
         return PlannedArgument{*given.tensor_map};
-      default:
-        return {};
+      default: return {};
     }
   }
 

@@ -61,7 +61,7 @@ struct PlanLimits {
   FibPlanDevice device{};
   uint64_t max_workspace_bytes = 0;
   uint64_t max_prepared_bytes = 0;
-  std::vector<int32_t> weights;                     // the inputs that prepare steps may read
+  std::vector<int32_t> weights;  // the inputs that prepare steps may read
 };
 // Every pointer inside its buffer, every launch within the device's limits, every kernel known.
 // The error names the launch ("launch 2, kernel 'x<4>': block of 2048 threads, at most 1024").

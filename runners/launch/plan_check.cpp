@@ -81,8 +81,8 @@ class Checker {
                                 const Dimensions& most) const {
     for (int i = 0; i < 3; ++i) {
       if (given[i] >= 1 && given[i] <= most[i]) continue;
-      return refuse(fmt::format("{} of {}: each dimension from 1 to {}", what, text(given),
-                                text(most)));
+      return refuse(
+          fmt::format("{} of {}: each dimension from 1 to {}", what, text(given), text(most)));
     }
     return {};
   }
@@ -231,7 +231,8 @@ class Checker {
       }
       bytes += i == 0 ? (static_cast<unsigned __int128>(map.size[0]) *
                              kTensorMapBits[static_cast<size_t>(map.dtype)] +
-                         7) / 8
+                         7) /
+                            8
                       : static_cast<unsigned __int128>(map.size[i] - 1) * stride;
     }
     // At most 2^35 + 4 * 2^72: the check of the pointer needs no more than "too much".

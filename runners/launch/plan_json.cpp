@@ -80,10 +80,10 @@ Result<T> whole(const JsonView& view) {
     if (value <= static_cast<uint64_t>(std::numeric_limits<T>::max())) return static_cast<T>(value);
   } else if (json.is_number_integer()) {
     const auto value = json.get<int64_t>();
-    const bool fits = value >= 0 ? static_cast<uint64_t>(value) <=
-                                       static_cast<uint64_t>(std::numeric_limits<T>::max())
-                                 : std::is_signed_v<T> && value >= static_cast<int64_t>(
-                                                                       std::numeric_limits<T>::min());
+    const bool fits =
+        value >= 0
+            ? static_cast<uint64_t>(value) <= static_cast<uint64_t>(std::numeric_limits<T>::max())
+            : std::is_signed_v<T> && value >= static_cast<int64_t>(std::numeric_limits<T>::min());
     if (fits) return static_cast<T>(value);
   }
   return view.error(fmt::format("{} is not a whole number in range", json.dump()));
@@ -132,9 +132,9 @@ Result<std::vector<std::byte>> from_hex(const JsonView& view) {
 }
 
 Result<FibPlanTensorMap> tensor_map_from_json(const JsonView& view) {
-  FIB_CHECK(view.only_keys({"base", "dtype", "rank", "size", "stride_bytes", "box",
-                            "element_stride", "interleave", "swizzle", "l2_promotion",
-                            "oob_fill"}));
+  FIB_CHECK(
+      view.only_keys({"base", "dtype", "rank", "size", "stride_bytes", "box", "element_stride",
+                      "interleave", "swizzle", "l2_promotion", "oob_fill"}));
   FibPlanTensorMap map{};
   map.base = FIB_TRY(pointer_at(view, "base"));
   map.dtype = FIB_TRY(whole_at<int32_t>(view, "dtype"));
@@ -166,8 +166,8 @@ Result<PlannedMemset> memset_from_json(const JsonView& view) {
 }
 
 Result<PlannedLaunch> launch_from_json(const JsonView& view) {
-  FIB_CHECK(view.only_keys({"kernel", "grid", "block", "cluster", "shared_bytes",
-                            "is_cooperative", "is_programmatic", "is_prepare", "arguments"}));
+  FIB_CHECK(view.only_keys({"kernel", "grid", "block", "cluster", "shared_bytes", "is_cooperative",
+                            "is_programmatic", "is_prepare", "arguments"}));
   PlannedLaunch launch{.kernel = FIB_TRY(FIB_TRY(view.at("kernel")).string())};
   FIB_CHECK(read_numbers<uint32_t>(view, "grid", launch.grid));
   FIB_CHECK(read_numbers<uint32_t>(view, "block", launch.block));

@@ -30,8 +30,9 @@ Failure io_error(const std::string& what, const fs::path& path, int error = errn
 }
 
 Result<void> check_key(std::string_view key) {
-  const auto is_plain = [](char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0 ||
-                                            c == '.' || c == '_' || c == '-'; };
+  const auto is_plain = [](char c) {
+    return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '.' || c == '_' || c == '-';
+  };
   if (!key.empty() && key.front() != '.' && std::all_of(key.begin(), key.end(), is_plain)) {
     return {};
   }

@@ -26,8 +26,8 @@ Result<void> wait_for(int fd, short events, Deadline deadline) {
   while (true) {
     int patience_ms = -1;
     if (deadline != Deadline::max()) {
-      const auto left = std::chrono::ceil<std::chrono::milliseconds>(
-          deadline - std::chrono::steady_clock::now());
+      const auto left =
+          std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
       if (left.count() <= 0) return fail(ErrorCode::kTimeout, "the deadline has passed", kWhere);
       patience_ms = static_cast<int>(std::min<long long>(left.count(), INT_MAX));
     }

@@ -126,15 +126,15 @@ struct ChildSetup {
 Result<pid_t> spawn(const ChildOptions& options, int input, int output) {
   process::environment environment;
   for (const auto& [name, value] : options.environment) environment[name] = value;
-  const ChildSetup setup{::getpid(), input, output, &options.inherited_fds,
-                         options.landlock_ruleset, options.limits};
+  const ChildSetup setup{
+      ::getpid(), input, output, &options.inherited_fds, options.landlock_ruleset, options.limits};
   std::error_code problem;
   const std::string folder =
       options.working_folder.empty() ? std::string(".") : options.working_folder.string();
-  process::child child(process::exe = options.executable.string(),
-                       process::args = options.arguments, process::start_dir = folder,
-                       environment, problem,
-                       process::extend::on_exec_setup = [&setup](auto&) { setup(); });
+  process::child child(
+      process::exe = options.executable.string(), process::args = options.arguments,
+      process::start_dir = folder, environment, problem,
+      process::extend::on_exec_setup = [&setup](auto&) { setup(); });
   if (problem) {
     return fail(ErrorCode::kEnvironment, "can't be started: " + problem.message(),
                 options.executable.string());

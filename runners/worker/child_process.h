@@ -22,14 +22,14 @@ Deadline deadline_in(double seconds);
 struct WorkerExit {
   bool exited = false;
   int code = 0;
-  int signal = 0;          // 0: none
+  int signal = 0;                // 0: none
   std::string describe() const;  // "killed by signal 11 (segmentation fault)"
 };
 
 // 0 leaves a limit as it is.
 struct ResourceLimits {
   size_t address_space_bytes = 0;
-  size_t file_bytes = 0;   // the largest file it may write
+  size_t file_bytes = 0;  // the largest file it may write
   int cpu_seconds = 0;
 };
 
@@ -37,9 +37,9 @@ struct ChildOptions {
   std::filesystem::path executable;
   std::vector<std::string> arguments;
   std::vector<std::pair<std::string, std::string>> environment;  // the whole of it
-  std::filesystem::path working_folder;  // empty: the parent's
-  std::vector<int> inherited_fds;        // by the same number; every other one is closed
-  int landlock_ruleset = -1;             // runners/worker/landlock.h; -1: unconfined
+  std::filesystem::path working_folder;                          // empty: the parent's
+  std::vector<int> inherited_fds;  // by the same number; every other one is closed
+  int landlock_ruleset = -1;       // runners/worker/landlock.h; -1: unconfined
   ResourceLimits limits;
   size_t max_output_bytes = 64 << 10;
 };
@@ -50,7 +50,7 @@ class ChildProcess {
   ~ChildProcess();  // kills the group
 
   bool running() const;
-  void kill();        // the whole group, at once
+  void kill();  // the whole group, at once
   WorkerExit wait();
   bool wait_until(Deadline deadline);  // false: still running
   // stdout and stderr in the order in which they were written: the first and the last half of

@@ -34,10 +34,10 @@ constexpr uint64_t kTruncate = 1 << 14;
 constexpr uint64_t kOnFiles = kExecute | kWriteFile | kReadFile | kTruncate;
 
 uint64_t file_access_of(int abi) {
-  uint64_t access = (1 << 13) - 1;      // ABI 1: all but the following
-  if (abi >= 2) access |= 1 << 13;      // link and rename between folders
+  uint64_t access = (1 << 13) - 1;  // ABI 1: all but the following
+  if (abi >= 2) access |= 1 << 13;  // link and rename between folders
   if (abi >= 3) access |= kTruncate;
-  if (abi >= 5) access |= 1 << 15;      // ioctl on devices
+  if (abi >= 5) access |= 1 << 15;  // ioctl on devices
   return access;
 }
 
@@ -96,10 +96,21 @@ bool restrict_self(int ruleset) {
 }
 
 std::vector<std::filesystem::path> system_folders() {
-  return {"/usr",           "/lib",           "/lib32",         "/lib64",
-          "/bin",           "/etc/ld.so.cache", "/etc/alternatives", "/opt",
-          "/nix/store",     "/dev/null",      "/dev/zero",      "/dev/urandom",
-          "/proc/cpuinfo",  "/proc/meminfo",  "/sys/devices/system/cpu"};
+  return {"/usr",
+          "/lib",
+          "/lib32",
+          "/lib64",
+          "/bin",
+          "/etc/ld.so.cache",
+          "/etc/alternatives",
+          "/opt",
+          "/nix/store",
+          "/dev/null",
+          "/dev/zero",
+          "/dev/urandom",
+          "/proc/cpuinfo",
+          "/proc/meminfo",
+          "/sys/devices/system/cpu"};
 }
 
 }  // namespace fib

@@ -16,8 +16,8 @@ int landlock_abi();
 
 // Folders (with all below them) and files. Paths that don't exist are left out.
 struct AllowedPaths {
-  std::vector<std::filesystem::path> readable;    // read, and execute programs from
-  std::vector<std::filesystem::path> writable;    // read, write, create and remove
+  std::vector<std::filesystem::path> readable;  // read, and execute programs from
+  std::vector<std::filesystem::path> writable;  // read, write, create and remove
 };
 
 // A ruleset that denies every file, TCP, signals and abstract sockets outside, as far as the

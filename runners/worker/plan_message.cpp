@@ -95,9 +95,11 @@ Result<PlanProblemValue> plan_problem(const Problem& problem, const InputSet& in
   PlanProblemValue value{.axes = problem.axes, .device = device};
   for (const InputValue& input : inputs.values) {
     const TensorDesc& desc = input.desc;
-    PlanTensorValue& tensor = value.inputs.emplace_back(PlanTensorValue{
-        .name = desc.name, .dtype = desc.dtype, .shape = desc.shape,
-        .is_host_scalar = desc.is_host_scalar});
+    PlanTensorValue& tensor =
+        value.inputs.emplace_back(PlanTensorValue{.name = desc.name,
+                                                  .dtype = desc.dtype,
+                                                  .shape = desc.shape,
+                                                  .is_host_scalar = desc.is_host_scalar});
     if (const double* scalar = std::get_if<double>(&input.source)) tensor.scalar = *scalar;
     if (!desc.is_host_visible) continue;
     const InputBytes* bytes = std::get_if<InputBytes>(&input.source);

@@ -72,15 +72,14 @@ Result<std::unique_ptr<WorkerProcess>> WorkerProcess::start(const WorkerOptions&
   worker->state_->channel.emplace(ends[0]);
   const FileDescriptor theirs(ends[1]);
 
-  ChildOptions child{.executable = options.executable,
-                     .arguments = {"internal-worker", options.kind, "--fd",
-                                   std::to_string(theirs.get())},
-                     .environment = minimal_environment(),
-                     .inherited_fds = {theirs.get()},
-                     .limits = {.address_space_bytes = options.address_space_bytes},
-                     .max_output_bytes = options.max_stderr_bytes};
-  child.arguments.insert(child.arguments.end(), options.arguments.begin(),
-                         options.arguments.end());
+  ChildOptions child{
+      .executable = options.executable,
+      .arguments = {"internal-worker", options.kind, "--fd", std::to_string(theirs.get())},
+      .environment = minimal_environment(),
+      .inherited_fds = {theirs.get()},
+      .limits = {.address_space_bytes = options.address_space_bytes},
+      .max_output_bytes = options.max_stderr_bytes};
+  child.arguments.insert(child.arguments.end(), options.arguments.begin(), options.arguments.end());
   child.environment.insert(child.environment.end(), options.environment.begin(),
                            options.environment.end());
   worker->state_->child = FIB_TRY(ChildProcess::start(std::move(child)));
@@ -93,8 +92,7 @@ void WorkerProcess::kill() { state_->child->kill(); }
 WorkerExit WorkerProcess::wait() { return state_->child->wait(); }
 std::string WorkerProcess::stderr_tail() { return state_->child->output(); }
 
-Result<Message> WorkerProcess::call(const Json& body, std::span<const int> fds,
-                                    Deadline deadline) {
+Result<Message> WorkerProcess::call(const Json& body, std::span<const int> fds, Deadline deadline) {
   if (auto sent = state_->channel->send(body, fds, deadline); !sent) {
     return state_->explain(std::move(sent).error());
   }

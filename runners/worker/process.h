@@ -67,7 +67,7 @@ class Channel {
  private:
   Result<void> read_more(size_t bytes, Deadline deadline);
   FileDescriptor fd_;
-  std::string pending_;                      // of the message that is being received
+  std::string pending_;  // of the message that is being received
   std::vector<FileDescriptor> pending_fds_;
 };
 
@@ -76,7 +76,7 @@ struct WorkerOptions {
   std::string kind;                  // "cpu", "plan", "cuda", "nvrtc"
   std::vector<std::string> arguments;
   std::vector<std::pair<std::string, std::string>> environment;  // added to a minimal one
-  size_t address_space_bytes = 0;    // RLIMIT_AS, 0: unlimited
+  size_t address_space_bytes = 0;                                // RLIMIT_AS, 0: unlimited
   size_t max_stderr_bytes = 64 << 10;
 };
 
@@ -92,8 +92,8 @@ class WorkerProcess {
   Result<Message> call(const Json& body, std::span<const int> fds, Deadline deadline);
   bool alive();
   void kill();
-  WorkerExit wait();            // after kill or exit
-  std::string stderr_tail();    // what it printed so far, bounded
+  WorkerExit wait();          // after kill or exit
+  std::string stderr_tail();  // what it printed so far, bounded
 
  private:
   WorkerProcess();

@@ -66,8 +66,8 @@ Result<SandboxReport> enter_sandbox(const SandboxPolicy& policy) {
     report.missing.push_back("files: " + closed.error().message);
   }
   if (policy.start_threads) policy.start_threads();
-  FIB_CHECK(filter_system_calls(policy.allow_threads ? NewThreads::kAllowed
-                                                     : NewThreads::kRefused));
+  FIB_CHECK(
+      filter_system_calls(policy.allow_threads ? NewThreads::kAllowed : NewThreads::kRefused));
   return report;
 }
 

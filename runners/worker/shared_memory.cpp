@@ -27,9 +27,9 @@ Result<SharedMemory> SharedMemory::adopt(int raw_fd, size_t bytes) {
                 fmt::format("descriptor {} is not shared memory: {}", raw_fd, ::strerror(errno)));
   }
   if (static_cast<size_t>(status.st_size) < bytes) {
-    return fail(ErrorCode::kInvalidInput,
-                fmt::format("shared memory of {} bytes, where {} were promised", status.st_size,
-                            bytes));
+    return fail(
+        ErrorCode::kInvalidInput,
+        fmt::format("shared memory of {} bytes, where {} were promised", status.st_size, bytes));
   }
   const int seals = ::fcntl(fd.get(), F_GET_SEALS);
   if (seals < 0 || (seals & F_SEAL_SHRINK) == 0) {
@@ -43,8 +43,7 @@ Result<SharedMemory> SharedMemory::map(FileDescriptor fd, size_t bytes) {
   SharedMemory memory;
   memory.fd_ = std::move(fd);
   if (bytes == 0) return memory;
-  void* data =
-      ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, memory.fd_.get(), 0);
+  void* data = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, memory.fd_.get(), 0);
   if (data == MAP_FAILED) {
     return fail(ErrorCode::kResourceExhausted,
                 fmt::format("can't map {} bytes of shared memory: {}", bytes, ::strerror(errno)));

@@ -57,8 +57,8 @@ constexpr std::array kAttempts = {
     "add_key", "request_key", "init_module", "finit_module", "delete_module", "kexec_load",
     "kexec_file_load", "seccomp", "personality", "setuid", "setgid", "setresuid", "setresgid"};
 
-// Runs in the offender. Async-signal-safe. The handler was reset when it was entered (SA_RESETHAND),
-// so the second signal ends the process.
+// Runs in the offender. Async-signal-safe. The handler was reset when it was entered
+// (SA_RESETHAND), so the second signal ends the process.
 void name_and_die(int, siginfo_t* info, void*) {
   const auto say = [](std::string_view text) {
     if (::write(2, text.data(), text.size()) < 0) ::_exit(128 + SIGSYS);
@@ -88,8 +88,8 @@ class Filter {
     if (problem_ == 0) problem_ = seccomp_load(context_.get());
     if (problem_ == 0) return {};
     return fail(ErrorCode::kEnvironment,
-                fmt::format("system calls can't be filtered: {}", ::strerror(-problem_)),
-                "sandbox", "use a kernel with CONFIG_SECCOMP_FILTER");
+                fmt::format("system calls can't be filtered: {}", ::strerror(-problem_)), "sandbox",
+                "use a kernel with CONFIG_SECCOMP_FILTER");
   }
 
  private:
@@ -131,8 +131,7 @@ Result<void> filter_system_calls(NewThreads new_threads) {
       filter.add(SCMP_ACT_ALLOW, name, SCMP_A0_64(SCMP_CMP_EQ, self));
       filter.add(SCMP_ACT_TRAP, name, SCMP_A0_64(SCMP_CMP_NE, self));
     } else if (std::string_view(name) == "clone" && new_threads == NewThreads::kAllowed) {
-      filter.add(SCMP_ACT_ALLOW, name,
-                 SCMP_A0_64(SCMP_CMP_MASKED_EQ, CLONE_THREAD, CLONE_THREAD));
+      filter.add(SCMP_ACT_ALLOW, name, SCMP_A0_64(SCMP_CMP_MASKED_EQ, CLONE_THREAD, CLONE_THREAD));
       filter.add(SCMP_ACT_TRAP, name, SCMP_A0_64(SCMP_CMP_MASKED_EQ, CLONE_THREAD, 0));
     } else {
       filter.add(SCMP_ACT_TRAP, name);

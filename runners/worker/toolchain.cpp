@@ -71,10 +71,10 @@ Result<FileDescriptor> confine(const CompileRequest& request) {
 }
 
 std::vector<std::string> arguments_of(const CompileRequest& request) {
-  std::vector<std::string> arguments = {"-std=c++20", "-fPIC", "-shared",
-                                        // __FILE__ and debug information are the same everywhere
-                                        fmt::format("-ffile-prefix-map={}/=",
-                                                    request.source_folder.string())};
+  std::vector<std::string> arguments = {
+      "-std=c++20", "-fPIC", "-shared",
+      // __FILE__ and debug information are the same everywhere
+      fmt::format("-ffile-prefix-map={}/=", request.source_folder.string())};
   if (!request.toolchain.include_folder.empty()) {
     arguments.push_back("-I" + request.toolchain.include_folder.string());
   }
@@ -98,8 +98,8 @@ void replace_all(std::string* text, std::string_view what, std::string_view by) 
 
 // "/tmp/cache/.new-1/kernel.cpp:12:5" means nothing to the author.
 std::string shorten(std::string log, const CompileRequest& request) {
-  for (const fs::path& folder : {request.source_folder, request.output.parent_path(),
-                                 request.toolchain.include_folder}) {
+  for (const fs::path& folder :
+       {request.source_folder, request.output.parent_path(), request.toolchain.include_folder}) {
     if (!folder.empty()) replace_all(&log, folder.string() + "/", "");
   }
   for (const std::string& source : request.sources) replace_all(&log, "./" + source, source);
@@ -118,8 +118,7 @@ Result<Toolchain> find_host_compiler(const fs::path& compiler, std::string_view 
   const WorkerExit exit = child->wait();
   toolchain.version = child->output().substr(0, child->output().find('\n'));
   if (exit.signal == 0 && exit.code == 0 && !toolchain.version.empty()) return toolchain;
-  return fail(ErrorCode::kEnvironment,
-              fmt::format("doesn't tell its version: {}", exit.describe()),
+  return fail(ErrorCode::kEnvironment, fmt::format("doesn't tell its version: {}", exit.describe()),
               toolchain.compiler.string(), kInstall);
 }
 
@@ -140,13 +139,13 @@ Result<CompileOutcome> compile_shared_object(const CompileRequest& request) {
   outcome.timed_out = !child->wait_until(deadline_in(request.timeout_s));
   if (outcome.timed_out) child->kill();
   const WorkerExit exit = child->wait();
-  outcome.ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin)
-                   .count();
+  outcome.ms =
+      std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count();
   outcome.ok = !outcome.timed_out && exit.signal == 0 && exit.code == 0;
   outcome.log = shorten(child->output(), request);
   if (outcome.timed_out) {
-    outcome.log += fmt::format("\nthe compiler took longer than {} s and was stopped\n",
-                               request.timeout_s);
+    outcome.log +=
+        fmt::format("\nthe compiler took longer than {} s and was stopped\n", request.timeout_s);
   } else if (!outcome.ok && (exit.signal != 0 || outcome.log.empty())) {
     outcome.log += fmt::format("\nthe compiler {}\n", exit.describe());
   }

@@ -15,10 +15,10 @@
 namespace fib {
 
 struct Toolchain {
-  std::filesystem::path compiler;         // absolute
-  std::string version;                    // "g++ (Debian 12.2.0-14) 12.2.0": part of build keys
-  std::filesystem::path include_folder;   // harness/abi; the caller fills it in
-  std::vector<std::string> flags;         // for every compile; the caller fills them in
+  std::filesystem::path compiler;        // absolute
+  std::string version;                   // "g++ (Debian 12.2.0-14) 12.2.0": part of build keys
+  std::filesystem::path include_folder;  // harness/abi; the caller fills it in
+  std::vector<std::string> flags;        // for every compile; the caller fills them in
 };
 
 inline constexpr std::string_view kSystemSearchPath = "/usr/local/bin:/usr/bin:/bin";
@@ -30,11 +30,11 @@ Result<Toolchain> find_host_compiler(const std::filesystem::path& compiler = {},
 
 struct CompileRequest {
   const Toolchain& toolchain;
-  std::filesystem::path source_folder;    // absolute; the only place of the author's files
-  std::vector<std::string> sources;       // relative to it
+  std::filesystem::path source_folder;  // absolute; the only place of the author's files
+  std::vector<std::string> sources;     // relative to it
   std::vector<std::pair<std::string, std::string>> definitions;  // -Dname=value
-  std::vector<std::string> flags;         // after the toolchain's, as "-march=native"
-  std::filesystem::path output;           // absolute; the compiler may write only in its folder
+  std::vector<std::string> flags;  // after the toolchain's, as "-march=native"
+  std::filesystem::path output;    // absolute; the compiler may write only in its folder
   double timeout_s = 120.0;
   size_t memory_bytes = size_t{8} << 30;  // address space of each of its processes
 };
@@ -42,7 +42,7 @@ struct CompileRequest {
 struct CompileOutcome {
   bool ok = false;
   bool timed_out = false;
-  std::string log;      // at most 64 KiB, with the author's file names: "kernel.cpp:12:5: error: "
+  std::string log;  // at most 64 KiB, with the author's file names: "kernel.cpp:12:5: error: "
   double ms = 0.0;
 };
 

@@ -39,8 +39,8 @@ class BuildCacheTest : public testing::Test {
     return static_cast<size_t>(std::distance(fs::directory_iterator(root_), {}));
   }
   void make_older(const fs::path& folder, double seconds) {
-    fs::last_write_time(folder, fs::file_time_type::clock::now() -
-                                    std::chrono::seconds(static_cast<int>(seconds)));
+    fs::last_write_time(
+        folder, fs::file_time_type::clock::now() - std::chrono::seconds(static_cast<int>(seconds)));
   }
 
   TemporaryFolder folder_;

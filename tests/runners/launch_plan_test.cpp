@@ -64,7 +64,7 @@ PlanLimits limits() {
 }
 
 // Collects what `write` plans, as FIB_EXPORT_PLAN would.
-template <void (*write)(const PlanProblem&, Plan&)>
+template <auto write>
 Result<LaunchPlan> collect() {
   const ProblemFixture problem;
   const FibPlanProblem given = problem.raw();
@@ -302,7 +302,9 @@ TEST(CheckPlan, FaultsAreNamed) {
          tensor_map(p).stride_bytes[0] = (1ull << 40) - 16;
        }},
       {"step 1, memset: inputs can't be written",
-       [](auto& p) { std::get<PlannedMemset>(p.steps[1]).target = {FIB_SPACE_INPUT, 0, 0}; }},
+       [](auto& p) {
+         std::get<PlannedMemset>(p.steps[1]).target = {FIB_SPACE_INPUT, 0, 0};
+       }},
       {"step 1, memset: target: 257 bytes at offset 1024 of workspace 0, which has 1280",
        [](auto& p) { std::get<PlannedMemset>(p.steps[1]).bytes = 257; }},
       {"step 1, memset: target: 18446744073709551615 bytes",
@@ -381,12 +383,17 @@ TEST(PlanJson, DamageIsLocated) {
       {"/steps", [](Json& j) { j["steps"] = "none"; }},
       {"/steps/1/value", [](Json& j) { j["steps"][1]["value"] = 256; }},
       {"/steps/1/memset", [](Json& j) { j["steps"][1]["memset"][0] = int64_t{1} << 33; }},
-      {"/steps/2/grid", [](Json& j) { j["steps"][2]["grid"] = {1, 2}; }},
+      {"/steps/2/grid",
+       [](Json& j) {
+         j["steps"][2]["grid"] = {1, 2};
+       }},
       {"/steps/2/grid/0", [](Json& j) { j["steps"][2]["grid"][0] = 1.5; }},
       {"/steps/2/block/0", [](Json& j) { j["steps"][2]["block"][0] = int64_t{1} << 32; }},
       {"/steps/2", [](Json& j) { j["steps"][2]["blocks"] = 1; }},
-      {"/steps/2/arguments/5/bytes", [](Json& j) { j["steps"][2]["arguments"][5]["bytes"] = "0g"; }},
-      {"/steps/2/arguments/5/bytes", [](Json& j) { j["steps"][2]["arguments"][5]["bytes"] = "012"; }},
+      {"/steps/2/arguments/5/bytes",
+       [](Json& j) { j["steps"][2]["arguments"][5]["bytes"] = "0g"; }},
+      {"/steps/2/arguments/5/bytes",
+       [](Json& j) { j["steps"][2]["arguments"][5]["bytes"] = "012"; }},
       {"/steps/2/arguments/1/tensor_map/size",
        [](Json& j) { j["steps"][2]["arguments"][1]["tensor_map"]["size"] = {1}; }},
       {"/steps/2/arguments/0", [](Json& j) { j["steps"][2]["arguments"][0] = Json::object(); }},

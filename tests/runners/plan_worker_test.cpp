@@ -58,15 +58,15 @@ class PlanWorkerTest : public testing::Test {
   }
 
   static PlanProblemValue problem() {
-    return {.axes = {{"rows", 7}, {"columns", 4096}},
-            .inputs = {{.name = "x", .dtype = DType::kBFloat16, .shape = {7, 4096}},
-                       {.name = "first", .dtype = DType::kInt32, .shape = {3},
-                        .host_data = ids({1, 2, 3})},
-                       {.name = "scale", .is_host_scalar = true, .scalar = 0.1},
-                       {.name = "second", .dtype = DType::kInt32, .shape = {2},
-                        .host_data = ids({40, 50})}},
-            .outputs = {{.name = "y", .dtype = DType::kBFloat16, .shape = {7, 4096}}},
-            .device = {.compute_major = 9, .multiprocessors = 132, .memory_bytes = 80LL << 30}};
+    return {
+        .axes = {{"rows", 7}, {"columns", 4096}},
+        .inputs =
+            {{.name = "x", .dtype = DType::kBFloat16, .shape = {7, 4096}},
+             {.name = "first", .dtype = DType::kInt32, .shape = {3}, .host_data = ids({1, 2, 3})},
+             {.name = "scale", .is_host_scalar = true, .scalar = 0.1},
+             {.name = "second", .dtype = DType::kInt32, .shape = {2}, .host_data = ids({40, 50})}},
+        .outputs = {{.name = "y", .dtype = DType::kBFloat16, .shape = {7, 4096}}},
+        .device = {.compute_major = 9, .multiprocessors = 132, .memory_bytes = 80LL << 30}};
   }
 
   Toolchain toolchain_;
@@ -107,8 +107,8 @@ TEST_F(PlanWorkerTest, ItsOwnRefusalIsPassedOn) {
 }
 
 TEST_F(PlanWorkerTest, ACrashIsNamedAndTheNextProblemIsServed) {
-  PlanProcess process = start_body(
-      "if (problem.axis(\"rows\") == 7) *(volatile int*)0 = 1; plan.launch(\"k\");");
+  PlanProcess process =
+      start_body("if (problem.axis(\"rows\") == 7) *(volatile int*)0 = 1; plan.launch(\"k\");");
   const auto crashed = process.plan(problem(), deadline_in(20.0));
   ASSERT_FALSE(crashed);
   EXPECT_EQ(crashed.error().code, ErrorCode::kWorkerLost);
@@ -141,9 +141,10 @@ TEST_F(PlanWorkerTest, ImpurePlansAreRefused) {
 TEST_F(PlanWorkerTest, EndlessPlansAndOutputAreCutOff) {
   EXPECT_THAT(failure(start_body("for (int i = 0; i < 100000; ++i) plan.launch(\"k\");")),
               HasSubstr("plan.cpp: the plan fails: more than 4096 steps"));
-  const std::string message = failure(start_body(
-      "for (int i = 0; i < 100000; ++i) puts(\"the same line over and over again\");"
-      "fflush(stdout); __builtin_trap();", "#include <stdio.h>"));
+  const std::string message = failure(
+      start_body("for (int i = 0; i < 100000; ++i) puts(\"the same line over and over again\");"
+                 "fflush(stdout); __builtin_trap();",
+                 "#include <stdio.h>"));
   EXPECT_THAT(message, AllOf(StartsWith("plan.cpp: crashed"), HasSubstr("bytes left out")));
   EXPECT_LT(message.size(), 80'000u);
 }
@@ -171,15 +172,15 @@ TEST_F(PlanWorkerTest, ItHasNoFilesNoNetworkNoProcesses) {
   EXPECT_THAT(failure(start_body("if (ioctl(0, 0) < 0) plan.fail(\"no ioctl\");", before)),
               HasSubstr("no ioctl"));
   if (landlock_abi() == 0) GTEST_SKIP() << "the kernel has no Landlock: files can be read";
-  EXPECT_THAT(failure(start_body(
-                  "if (open(\"/etc/passwd\", O_RDONLY) < 0) plan.fail(\"no file\");", before)),
+  EXPECT_THAT(failure(start_body("if (open(\"/etc/passwd\", O_RDONLY) < 0) plan.fail(\"no file\");",
+                                 before)),
               HasSubstr("no file"));
 }
 
 TEST_F(PlanWorkerTest, AnObjectWithoutAPlanIsNamed) {
-  EXPECT_THAT(failure(start("int unrelated;")),
-              AllOf(StartsWith("plan.cpp: exports no fib_plan_entry"),
-                    HasSubstr("FIB_EXPORT_PLAN")));
+  EXPECT_THAT(
+      failure(start("int unrelated;")),
+      AllOf(StartsWith("plan.cpp: exports no fib_plan_entry"), HasSubstr("FIB_EXPORT_PLAN")));
   EXPECT_THAT(failure(start("extern int nowhere; int* p = &nowhere;")),
               AllOf(StartsWith("plan.cpp: can't be loaded"), HasSubstr("nowhere")));
 }

@@ -53,8 +53,7 @@ std::pair<Channel, Channel> channel_pair() {
 TEST(WorkerProcess, AnswersRequestsOneAfterAnother) {
   const auto worker = start(rehearsal());
   for (int i = 0; i < 3; ++i) {
-    auto answer =
-        worker->call(Json{{"act", "echo"}, {"number", i}}, {}, deadline_in(20.0));
+    auto answer = worker->call(Json{{"act", "echo"}, {"number", i}}, {}, deadline_in(20.0));
     ASSERT_TRUE(answer) << answer.error().to_string();
     EXPECT_EQ(answer->body["number"], i);
   }
@@ -140,8 +139,8 @@ TEST(WorkerProcess, EndlessOutputIsBoundedAndItsEndIsKept) {
   const auto worker = start(options);
   const auto answer = act(*worker, "babble");  // 64 MiB, far more than a pipe holds
   ASSERT_FALSE(answer);
-  EXPECT_THAT(answer.error().message, AllOf(HasSubstr("signal 6"), HasSubstr("bytes left out"),
-                                            HasSubstr("last words")));
+  EXPECT_THAT(answer.error().message,
+              AllOf(HasSubstr("signal 6"), HasSubstr("bytes left out"), HasSubstr("last words")));
   EXPECT_LT(worker->stderr_tail().size(), 5000u);
 }
 
@@ -220,17 +219,16 @@ TEST(WorkerProcess, AMissingExecutableIsNamed) {
   const auto worker = WorkerProcess::start({.executable = "/no/such/fib", .kind = "cpu"});
   ASSERT_FALSE(worker);
   EXPECT_EQ(worker.error().code, ErrorCode::kEnvironment);
-  EXPECT_THAT(worker.error().to_string(), AllOf(StartsWith("/no/such/fib: can't be started"),
-                                                HasSubstr("No such file")));
+  EXPECT_THAT(worker.error().to_string(),
+              AllOf(StartsWith("/no/such/fib: can't be started"), HasSubstr("No such file")));
 }
 
 TEST(WorkerProcess, AnUnknownKindIsNamed) {
   const auto worker = start({.executable = FIB_TEST_WORKER, .kind = "juggler"});
   const auto answer = act(*worker, "echo");
   ASSERT_FALSE(answer);
-  EXPECT_THAT(answer.error().to_string(),
-              AllOf(StartsWith("juggler worker: exited with code 2"),
-                    HasSubstr("unknown kind 'juggler'")));
+  EXPECT_THAT(answer.error().to_string(), AllOf(StartsWith("juggler worker: exited with code 2"),
+                                                HasSubstr("unknown kind 'juggler'")));
 }
 
 TEST(Channel, ContinuesAMessageAfterADeadline) {

@@ -1,10 +1,10 @@
 #include "runners/worker/sandbox.h"
 
-#include <netinet/in.h>
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <netinet/in.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/ioctl.h>
@@ -105,7 +105,10 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Values(
         Attempt{"socket", [] { return long{::socket(AF_INET, SOCK_STREAM, 0)}; }},
         Attempt{"socketpair",
-                [] { int ends[2]; return long{::socketpair(AF_UNIX, SOCK_STREAM, 0, ends)}; }},
+                [] {
+                  int ends[2];
+                  return long{::socketpair(AF_UNIX, SOCK_STREAM, 0, ends)};
+                }},
         Attempt{"connect",
                 [] {
                   sockaddr_in address{.sin_family = AF_INET};
@@ -143,7 +146,9 @@ INSTANTIATE_TEST_SUITE_P(
         Attempt{"keyctl", [] { return ::syscall(SYS_keyctl, 0, 0, 0, 0, 0); }},
         Attempt{"unlinkat", [] { return long{::unlinkat(AT_FDCWD, "x", 0)}; }},
         Attempt{"seccomp", [] { return ::syscall(SYS_seccomp, 0, 0, nullptr); }}),
-    [](const auto& info) { return info.param.name + std::string("_") + std::to_string(info.index); });
+    [](const auto& info) {
+      return info.param.name + std::string("_") + std::to_string(info.index);
+    });
 
 TEST_F(Sandbox, IoctlsAreDenied) {
   for (const char* device : {"/dev/null", "/dev/zero"}) {
@@ -197,8 +202,8 @@ TEST_F(Sandbox, TheNamingHandlerCannotBeReplaced) {
 TEST_F(Sandbox, ComputingGoesOn) {
   const Outcome outcome = in_sandbox({}, [] {
     const size_t bytes = 64 << 20;
-    void* memory = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
-                          MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void* memory =
+        ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED || ::munmap(memory, bytes) != 0) return 1;
     std::string text(1 << 20, 'x');
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
@@ -233,18 +238,18 @@ TEST_F(Sandbox, ProcessorTimeIsLimited) {
 }
 
 TEST_F(Sandbox, ThreadsStartedOnTheWayInAreUnderTheSameRules) {
-  const Outcome outcome = in_sandbox(
-      {.start_threads =
-           [] {
-             std::thread([] {
-               std::this_thread::sleep_for(std::chrono::milliseconds(200));
-               ::socket(AF_INET, SOCK_STREAM, 0);
-             }).detach();
-           }},
-      [] {
-        std::this_thread::sleep_for(std::chrono::seconds(10));
-        return 0;
-      });
+  const Outcome outcome =
+      in_sandbox({.start_threads =
+                      [] {
+                        std::thread([] {
+                          std::this_thread::sleep_for(std::chrono::milliseconds(200));
+                          ::socket(AF_INET, SOCK_STREAM, 0);
+                        }).detach();
+                      }},
+                 [] {
+                   std::this_thread::sleep_for(std::chrono::seconds(10));
+                   return 0;
+                 });
   EXPECT_EQ(outcome.signal, SIGSYS);
 }
 

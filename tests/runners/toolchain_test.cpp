@@ -79,7 +79,8 @@ TEST_F(CompileTest, EndlessCompilesAreStopped) {
       static constexpr long value = Tree<N - 1, 2 * M>::value + Tree<N - 1, 2 * M + 1>::value;
     };
     template <int M> struct Tree<0, M> { static constexpr long value = M; };
-    long total = Tree<30, 0>::value;)", 0.5);
+    long total = Tree<30, 0>::value;)",
+                                         0.5);
   EXPECT_FALSE(outcome.ok);
   EXPECT_TRUE(outcome.timed_out);
   EXPECT_THAT(outcome.log, HasSubstr("took longer than 0.5 s"));

@@ -19,7 +19,8 @@ Result<Json> rehearse(Message& request) {
   const std::string act = request.body.value("act", "");
   if (act == "echo") return request.body;
   if (act == "pid") return Json{{"pid", ::getpid()}};
-  if (act == "fail") return fail(ErrorCode::kNotFound, "no such prop", "stage: /left", "look right");
+  if (act == "fail")
+    return fail(ErrorCode::kNotFound, "no such prop", "stage: /left", "look right");
   if (act == "add-one") {
     auto memory = FIB_TRY(SharedMemory::adopt(request.fds.at(0), request.body["bytes"]));
     for (std::byte& value : memory.bytes()) value = std::byte(int(value) + 1);
