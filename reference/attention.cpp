@@ -36,7 +36,7 @@ void load_request(const ReferenceCall& call, const AttentionCall& attention, int
 }
 
 // One query head over its first `visible` keys. Returns the base-2 log-sum-exp.
-template <class Policy, class Real = typename Policy::Real>
+template <class Real>
 Real attend_head(const AttentionCall& attention, const KeysAndValues& kv, int64_t kv_head,
                  int64_t visible, const Real* query, std::span<Real> output) {
   const int64_t key_width = attention.num_kv_heads * attention.key_dim;
@@ -54,7 +54,6 @@ Real attend_head(const AttentionCall& attention, const KeysAndValues& kv, int64_
   }
   Real sum = 0;
   for (Real& weight : weights) sum += weight = std::exp(weight - highest);
-  Policy::round(attention.value_dtype, std::span<Real>(weights));
   for (int64_t p = 0; p < visible; ++p) {
     const float* value = &kv.values[p * value_width + kv_head * attention.value_dim];
     add_scaled(output.data(), weights[p], value, attention.value_dim);
@@ -86,7 +85,7 @@ void attend_request(const ReferenceCall& call, const AttentionCall& attention,
       }
       const int64_t visible =
           std::min(request.kv_length, request.kv_length - request.query_count + q + 1);
-      const Real lse = attend_head<Policy>(attention, kv, head / group, visible,
+      const Real lse = attend_head(attention, kv, head / group, visible,
                                            &query[head * attention.key_dim],
                                            std::span<Real>(result));
       const std::span<float> out(&outputs[0][(output_row * heads + head) * value_dim],

@@ -24,7 +24,6 @@ struct AttentionCall {
   int64_t key_dim = 0;
   int64_t value_dim = 0;
   double scale = 1.0;        // of the logits
-  DType value_dtype = DType::kBFloat16;  // an honest kernel rounds probabilities to it
   std::vector<AttentionRequest> requests;
   // [num_heads, key_dim] of one query row.
   std::function<void(int64_t row, std::span<float> out)> read_query;

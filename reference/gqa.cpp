@@ -22,7 +22,6 @@ AttentionCall describe(const TensorSource& q, const TensorSource& k, const Tenso
   attention.key_dim = from_end(k, 1);
   attention.value_dim = from_end(v, 1);
   attention.scale = scale.scalar();
-  attention.value_dtype = v.desc().dtype;
   attention.read_query = [&q](int64_t row, std::span<float> out) { read_row(q, row, out); };
   return attention;
 }

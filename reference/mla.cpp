@@ -27,7 +27,6 @@ Result<ReferenceOutputs> absorbed(const ReferenceCall& call) {
   attention.key_dim = static_cast<int64_t>(latent + rope);
   attention.value_dim = static_cast<int64_t>(latent);
   attention.scale = scale->scalar();
-  attention.value_dtype = ckv->desc().dtype;
   attention.requests = FIB_TRY(paged_requests(call, table, q_nope->desc().shape[0]));
   attention.read_query = [&](int64_t row, std::span<float> out) {
     for (int64_t head = 0; head < attention.num_heads; ++head) {

@@ -88,7 +88,8 @@ class InputPlanner final : private ExpressionScope {
                      [&](const auto& entry) { return entry.first == inputs()[i].name; });
     if (listed == workload_.inputs.end()) return place_random(i);
     if (const auto* scalar = std::get_if<ScalarInput>(&listed->second)) {
-      return place_scalar(i, *scalar);
+      set_scalar(i, std::visit([](auto v) { return static_cast<double>(v); }, scalar->value));
+      return {};
     }
     if (const auto* blob = std::get_if<SafetensorsInput>(&listed->second)) {
       return place_blob(i, *blob);
@@ -126,16 +127,6 @@ class InputPlanner final : private ExpressionScope {
       return {};
     }
     plan_.structure[i].source = Generated{0, static_cast<uint32_t>(i), distribution};
-    return {};
-  }
-
-  Result<void> place_scalar(size_t i, const ScalarInput& scalar) {
-    const TensorDesc& desc = inputs()[i];
-    if (!desc.is_host_scalar && !desc.shape.empty()) {
-      return error(ErrorCode::kInvalidInput,
-                   fmt::format("{} is a tensor, the workload gives a scalar", desc.name));
-    }
-    set_scalar(i, std::visit([](auto v) { return static_cast<double>(v); }, scalar.value));
     return {};
   }
 
