@@ -39,8 +39,8 @@ def needs_cuda(tree, path, seen):
 
 def compile_error(tree, compiler, includes, path):
     folders = [str(tree.root), str(tree.root / "harness/abi"), *includes]
-    command = [compiler, "-std=gnu++20", "-fsyntax-only", "-fmax-errors=3", *(f"-I{folder}" for folder in folders),
-               "-x", "c++", "-"]
+    command = [compiler, "-std=gnu++20", "-fsyntax-only", "-fmax-errors=3",
+               *(f"-I{folder}" for folder in folders), "-x", "c++", "-"]
     done = subprocess.run(command, input=f'#include "{path}"\n', text=True, capture_output=True)
     return None if done.returncode == 0 else f"{path}: does not compile alone\n{done.stderr}"
 

@@ -30,8 +30,9 @@ MAY_INCLUDE = {
     "tests": ROOMS,
 }
 
-# Where a process ends or talks: commands, and the entries of worker processes.
-MAY_PRINT_AND_EXIT = re.compile(r"integrations/cli/|tests/|runners/(.*/)?\w*(worker|sandbox)\w*\.cpp$")
+# Where a process talks and ends: the commands, and the entry of workers, which else talk over their
+# channel and end by returning.
+MAY_PRINT_AND_EXIT = re.compile(r"integrations/cli/|tests/|runners/worker_entry\.cpp$")
 _FORBIDDEN_CALLS = re.compile(
     r"(?<![\w.>])(?:std::|::)?(printf|puts|putchar|fprintf|vprintf|exit|quick_exit|getenv|"
     r"secure_getenv|setenv|putenv)\s*\(|\b(std::c(?:out|err|log))\b|\b(fmt::print(?:ln)?)\s*\(")

@@ -20,7 +20,8 @@ CLEAN = {
                                   'const char* text = "std::cout << getenv(0)";\n'
                                   'void f(char* s) { std::snprintf(s, 1, "x"); task.exit(); }\n',
     "harness/abi/fib/plan.h": "#pragma once\n",
-    "runners/launch/plan.h": '#pragma once\n#include "fib/plan.h"\n#include "signatures/base/result.h"\n',
+    "runners/launch/plan.h": '#pragma once\n#include "fib/plan.h"\n'
+                             '#include "signatures/base/result.h"\n',
     "integrations/package/package.h": "#pragma once\n",
     "integrations/serving/engine.h": '#pragma once\n#include "integrations/package/package.h"\n',
     "integrations/cli/CMakeLists.txt": "add_executable(fib main.cpp)\n",

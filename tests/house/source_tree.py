@@ -6,7 +6,8 @@ from pathlib import Path
 
 ROOMS = ("signatures", "reference", "workloads", "harness", "runners", "leaderboard", "agents",
          "integrations", "tests")
-DATA_FOLDERS = ("leaderboard/solutions/", "tests/exploits/", "tests/consumers/")
+DATA_FOLDERS = re.compile(
+    r"leaderboard/solutions/|tests/(.*/)?(fixtures|exploits|consumers|(\w+_)?candidates)/")
 CPP_SUFFIXES = (".h", ".hpp", ".cpp")
 CODE_SUFFIXES = CPP_SUFFIXES + (".cu", ".cuh", ".py", ".js", ".css", ".html", ".sh", ".cmake")
 
@@ -37,7 +38,7 @@ class SourceFile:
     def is_data(self):
         """Sources of candidates and fixtures of tests: no part of the build, they follow no rule
         of its sources."""
-        return self.path.startswith(DATA_FOLDERS) or "/fixtures/" in self.path
+        return DATA_FOLDERS.match(self.path) is not None
 
     def includes(self):
         """(line, bracket, name) of each #include outside comments and raw strings."""
