@@ -114,6 +114,8 @@ Result<ExpectedPtr> load(const std::filesystem::path& file, const Problem& probl
 
 Result<void> save(const std::filesystem::path& file, const Problem& problem,
                   const Expected& expected) {
+  std::error_code refused;  // then the write below says so
+  std::filesystem::create_directories(file.parent_path(), refused);
   std::vector<StoredTensor> tensors;
   std::map<std::string, std::string> metadata;
   for (size_t i = 0; i < problem.outputs.size(); ++i) {

@@ -87,8 +87,8 @@ TEST(HonestRatio, ComparesWithTheYardstickButNotWithLuck) {
   candidate.sum_squared_error = 9e-6;  // 3e-3
   EXPECT_NEAR(honest_ratio(candidate, honest, DType::kBFloat16), 3.0, 1e-9);
   honest.sum_squared_error = 0.0;  // exact by luck: a quarter of bf16's roundoff counts instead
-  EXPECT_NEAR(honest_ratio(candidate, honest, DType::kBFloat16), 3e-3 / (std::ldexp(1.0, -9) / 4),
-              1e-9);
+  EXPECT_NEAR(honest_ratio(candidate, honest, DType::kBFloat16),
+              3e-3 / (unit_roundoff(DType::kBFloat16) / 4), 1e-9);
 }
 
 }  // namespace

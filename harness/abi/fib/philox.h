@@ -103,14 +103,14 @@ enum ValueFormat {  // of the stored element
   kStoreInteger = 6,     // the low `width` bits
 };
 struct ValueRule {
-  int kind;          // ValueKind
-  int format;        // ValueFormat
-  int width;         // stored bits: 64, 32, 16, 8, 4; 1 for a bool (stored in a byte)
-  float scale;       // kNormalValue, kUniformValue: value = draw * scale + offset ...
+  int kind;     // ValueKind
+  int format;   // ValueFormat
+  int width;    // stored bits: 64, 32, 16, 8, 4; 1 for a bool (stored in a byte)
+  float scale;  // kNormalValue, kUniformValue: value = draw * scale + offset ...
   float offset;
-  float lowest;      // ... then clamped to [lowest, highest]
+  float lowest;  // ... then clamped to [lowest, highest]
   float highest;
-  long long first;   // kIntegerValue: first + bits % count
+  long long first;  // kIntegerValue: first + bits % count
   fib_u64 count;
 };
 
@@ -161,8 +161,7 @@ FIB_HD fib_u64 value_bits(const ValueRule& rule, fib_u64 bits) {
                  ? static_cast<fib_u64>(value)
                  : float_storage_bits(static_cast<float>(value), rule.format);
   } else if (rule.kind != kBitsValue) {
-    const float draw =
-        rule.kind == kNormalValue ? normal_from_bits(bits) : uniform_from_bits(bits);
+    const float draw = rule.kind == kNormalValue ? normal_from_bits(bits) : uniform_from_bits(bits);
     stored = float_storage_bits(scale_draw(rule, draw), rule.format);
   }
   return rule.width == 64 ? stored : stored & ((1ull << rule.width) - 1);
