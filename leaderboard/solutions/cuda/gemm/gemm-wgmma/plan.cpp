@@ -14,30 +14,45 @@ constexpr Tile kTiles[] = {{8, "gemm<8>"},   {16, "gemm<16>"},   {32, "gemm<32>"
 struct Choice {
   Tile tile;
   int64_t shares = 1;
-  int64_t tiles = 0;
+  int64_t tiles = 0;  // 0: none yet
   int64_t cost = 0;
+};
+
+// Up to two launches: the rows that fill whole rounds of blocks, and those left over.
+struct Split {
+  int64_t first_rows = 0;
+  Choice first, second;
 };
 
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-// In units of a step's time a token: below 64 tokens a step waits for memory, not for arithmetic.
+// Nanoseconds, fitted to an H100: what a step costs a block with operands from L2, what filling the
+// ring, storing the tile and launching cost, and what a cluster adds.
 int64_t cost_of(int64_t tokens, int64_t tiles, int64_t shares, int64_t steps, int64_t places) {
-  constexpr int64_t kFixed = 500;  // filling the ring, storing the tile
-  constexpr int64_t kSharing = 300;
-  const int64_t step = tokens < 64 ? 64 : tokens;
-  return divide_up(tiles * shares, places) * (divide_up(steps, shares) * step + kFixed) +
-         (shares > 1 ? kSharing + tokens * 4 : 0);
+  const int64_t step = 290 + tokens * 13 / 8;
+  return divide_up(tiles * shares, places) * (divide_up(steps, shares) * step + 3200) +
+         (shares > 1 ? 4000 : 0);
+}
+
+// Blocks that run at once in clusters of `shares`. A cluster stays within one of the device's
+// groups of multiprocessors, whose sizes a plan isn't told: large clusters leave some unused.
+int64_t places_of(int64_t shares, int64_t multiprocessors) {
+  if (shares <= 2) return multiprocessors;
+  return shares == 4 ? multiprocessors * 10 / 11 : multiprocessors * 3 / 4;
 }
 
 Choice choose(int64_t m, int64_t n, int64_t k, int multiprocessors) {
   Choice best;
   for (const Tile& tile : kTiles) {
-    if (tile.tokens < 128 && tile.tokens < m) continue;  // B would be read more than once
+    if (tile.tokens < 64 && tile.tokens < m) continue;  // B would be read too often
     const int64_t tiles = divide_up(m, tile.tokens) * divide_up(n, kBlockColumns);
-    for (int64_t shares = 1; shares <= 8; shares *= 2) {
-      if (shares > 1 && tiles * shares > multiprocessors) continue;
-      const int64_t cost = cost_of(tile.tokens, tiles, shares, divide_up(k, kDepth),
+    const int64_t max_shares = tile.tokens <= 128 ? 8 : 1;
+    for (int64_t shares = 1; shares <= max_shares; shares *= 2) {
+      if (shares > 1 && tiles * shares > places_of(shares, multiprocessors)) continue;
+      const int64_t work = cost_of(tile.tokens, tiles, shares, divide_up(k, kDepth),
                                    multiprocessors);
+      const int64_t reading_b = n * k * 2 / 2600;  // at 2.6 TB/s
+      const int64_t cost = work > reading_b ? work : reading_b;
       if (best.tiles == 0 || cost < best.cost) best = {tile, shares, tiles, cost};
     }
   }
@@ -60,24 +75,48 @@ fib::PlanTensorMap map_rows(fib::PlanPointer base, int64_t rows, int64_t k, int 
   return map;
 }
 
-void plan_gemm(const fib::PlanProblem& problem, fib::Plan& plan) {
-  const int64_t m = problem.axis("M"), n = problem.axis("N"), k = problem.axis("K");
-  if (m == 0) return;
-  if (k % 8 != 0) return plan.fail("K must be a multiple of 8: the copy engine's rows are 16 bytes");
-  const int multiprocessors = problem.device().multiprocessors;
-  const Choice choice = choose(m, n, k, multiprocessors);
+// Rows that don't fill a round of blocks with large tiles may be cheaper by themselves.
+Split choose_split(int64_t m, int64_t n, int64_t k, int multiprocessors) {
+  Split best = {m, choose(m, n, k, multiprocessors), {}};
+  int64_t best_cost = best.first.cost;
+  for (int64_t rows = 256; rows < m; rows += 256) {
+    const Choice first = choose(rows, n, k, multiprocessors);
+    const Choice second = choose(m - rows, n, k, multiprocessors);
+    if (first.cost + second.cost < best_cost) {
+      best = {rows, first, second};
+      best_cost = first.cost + second.cost;
+    }
+  }
+  return best;
+}
+
+void launch_rows(const fib::PlanProblem& problem, fib::Plan& plan, const Choice& choice,
+                 int64_t first_row, int64_t rows) {
+  const int64_t n = problem.axis("N"), k = problem.axis("K");
+  const int64_t multiprocessors = problem.device().multiprocessors;
   const int64_t blocks = choice.tiles < multiprocessors ? choice.tiles : multiprocessors;
   plan.launch(choice.tile.kernel)
       .grid(blocks, 1, choice.shares)
       .block(kThreads)
       .cluster(1, 1, choice.shares)
       .shared_bytes(shared_bytes(choice.tile.tokens))
-      .arg(map_rows(problem.input("A"), m, k, choice.tile.tokens))
+      .arg(map_rows(problem.input("A") + first_row * k * 2, rows, k, choice.tile.tokens))
       .arg(map_rows(problem.input("B"), n, k, kBlockColumns))
-      .arg(problem.output("C"))
-      .arg(static_cast<int32_t>(m))
-      .arg(int32_t{16})
+      .arg(problem.output("C") + first_row * n * 2)
+      .arg(static_cast<int32_t>(rows))
+      .arg(int32_t{16})  // row tiles in a group
       .arg(static_cast<int32_t>(divide_up(divide_up(k, kDepth), choice.shares)));
+}
+
+void plan_gemm(const fib::PlanProblem& problem, fib::Plan& plan) {
+  const int64_t m = problem.axis("M"), n = problem.axis("N"), k = problem.axis("K");
+  if (m == 0) return;
+  if (k % 8 != 0) return plan.fail("K must be a multiple of 8: the copy engine's rows are 16 bytes");
+  const Split split = choose_split(m, n, k, problem.device().multiprocessors);
+  launch_rows(problem, plan, split.first, 0, split.first_rows);
+  if (split.first_rows < m) {
+    launch_rows(problem, plan, split.second, split.first_rows, m - split.first_rows);
+  }
 }
 
 }  // namespace

@@ -9,15 +9,16 @@ struct Request {
   int64_t tokens;
 };
 
-// Tokens a chunk: about four chunks a place for a block, so that the last ones leave little idle,
-// but enough of them to be worth a merge.
+// Tokens a chunk: one chunk for each place where a block can run, so that all end together; several
+// of about a thousand where there is more work than that; but enough to be worth a merge.
 int64_t chunk_tokens(int64_t total_tokens, const FibPlanDevice& device) {
   const int64_t per_multiprocessor =
       device.max_shared_bytes_per_multiprocessor / (kSharedBytes + 1024);
   const int64_t places = device.multiprocessors * (per_multiprocessor > 0 ? per_multiprocessor : 1);
-  const int64_t wanted = total_tokens * kHeadBlocks / (places * 4);
-  const int64_t rounded = (wanted + 63) / 64 * 64;
-  return rounded < 128 ? 128 : rounded > kMaxTokens ? kMaxTokens : rounded;
+  const int64_t share = total_tokens * kHeadBlocks / places;
+  const int64_t rounds = share / 1024 + 1;
+  const int64_t wanted = (share / rounds + 63) / 64 * 64;
+  return wanted < 128 ? 128 : wanted;
 }
 
 class DecodePlanner {

@@ -102,6 +102,11 @@ struct Loader {
                                      : kDepth % 128 == 0               ? 8
                                                                        : 4;
   static constexpr int kScalePieces = scale_stride(kStep) / kScaleBytes;
+  static constexpr int kGroups = kDepth / kGroup;
+  // Every step and every block of rows is full: nothing to check.
+  static constexpr bool kIsWhole =
+      kDepth % kStep == 0 && (kProduct == kGateUp || kHidden % kBlockRows == 0);
+  static_assert(kThreads % kTokenPieces == 0);
 
   const Bf16* activations;
   const u32* packed;
@@ -111,7 +116,10 @@ struct Loader {
   int tile_end;          // (tile of tokens) * row_blocks + row block, one past the last
   int tile, step;        // next to load
   int expert, rows[kTokenRows];            // of `tile`
-  int next_expert, next_rows[kTokenRows];  // of the tile after it, fetched a tile ahead
+  int next_expert, next_rows[kTokenRows];  // of the tile after it, if fetched ahead
+  int weight;                              // this thread's first row of weights, and its pieces
+  const u32* weight_from;
+  const Bf16* scale_from;
 
   __device__ void fetch_next(int from) {
     if (from >= tile_end) return;
@@ -125,73 +133,95 @@ struct Loader {
   }
 
   __device__ void enter_tile() {
+    // Many tokens: no registers to spare for rows fetched ahead, and a tile lasts longer.
+    if constexpr (kTokens > 32) fetch_next(tile);
     expert = next_expert;
 #pragma unroll
     for (int i = 0; i < kTokenRows; ++i) {
       // gate and up read the token's row, down the pair's own.
       rows[i] = next_rows[i] < 0 || kProduct == kDown ? next_rows[i] : next_rows[i] / kTopK;
     }
-    fetch_next(tile + gridDim.x);
+    aim();
+    if constexpr (kTokens <= 32) fetch_next(tile + gridDim.x);
   }
 
-  // Row of the expert's weights that stands in row `row` of a stage; kWeightRows if none does.
-  // Gate and up: a warp has 16 gate rows, then the same 16 up rows.
+  // Row of the expert's weights that stands in row `row` of a stage; kWeightRows or more if none
+  // does. Gate and up: a warp has 16 gate rows, then the same 16 up rows.
   __device__ static int weight_row(int row_block, int row) {
     if constexpr (kProduct == kGateUp) {
       const int inner = row_block * (kBlockRows / 2) + row / 32 * 16 + row % 16;
-      return inner < kIntermediate ? row / 16 % 2 * kIntermediate + inner : kWeightRows;
+      return row / 16 % 2 * kIntermediate + inner;
     } else {
-      return min(row_block * kBlockRows + row, kWeightRows);
+      return row_block * kBlockRows + row;
     }
+  }
+  // How far `rows` stage rows, a multiple of 32, lie apart there.
+  static constexpr int weight_rows_between(int rows) {
+    static_assert(kThreads % (32 * kWeightPieces) == 0 && kThreads % (32 * kScalePieces) == 0);
+    return kProduct == kGateUp ? rows / 2 : rows;
+  }
+
+  // Points this thread's pieces at the first step of `tile`.
+  __device__ void aim() {
+    const int row_block = tile % row_blocks(kProduct);
+    const size_t first_row = static_cast<size_t>(expert) * kWeightRows;
+    const int thread = threadIdx.x;
+    weight = weight_row(row_block, thread / kWeightPieces);
+    weight_from = packed + (first_row + weight) * (kDepth / 8) + thread % kWeightPieces * 4;
+    scale_from = scales +
+                 (first_row + weight_row(row_block, thread / kScalePieces % kBlockRows)) *
+                     (kDepth / kGroup) +
+                 thread % kScalePieces * (kScaleBytes / 2);
   }
 
   // Starts the copies of the next step into `stage` and moves on. Always commits a group.
   __device__ void start(u32 stage) {
     if (tile < tile_end) {
-      const int row_block = tile % row_blocks(kProduct);
-      const size_t first_row = static_cast<size_t>(expert) * kWeightRows;
       const int thread = threadIdx.x;
+      const int first_group = step * kWeightPieces;
 #pragma unroll
       for (int i = 0; i < kBlockRows * kWeightPieces / kThreads; ++i) {
-        const int row = (i * kThreads + thread) / kWeightPieces;
-        const int piece = (i * kThreads + thread) % kWeightPieces;
-        const int weight = weight_row(row_block, row);
-        const int group = step * kWeightPieces + piece;
-        const bool is_inside = weight < kWeightRows && group < kDepth / kGroup;
-        const size_t at = (first_row + weight) * (kDepth / 8) + group * 4;
-        fib::copy_16(stage + row * weight_stride(kStep) + piece * 16,
-                     packed + (is_inside ? at : 0), is_inside);
+        constexpr int kRows = kThreads / kWeightPieces;
+        constexpr int kApart = weight_rows_between(kRows);
+        const bool is_inside = kIsWhole || (weight + i * kApart < kWeightRows &&
+                                            first_group + thread % kWeightPieces < kGroups);
+        const int row = i * kRows + thread / kWeightPieces;
+        fib::copy_16(stage + row * weight_stride(kStep) + thread % kWeightPieces * 16,
+                     weight_from + i * kApart * (kDepth / 8), is_inside);
       }
       const u32 scale_stage = stage + kBlockRows * weight_stride(kStep);
 #pragma unroll
       for (int i = 0; i < (kBlockRows * kScalePieces + kThreads - 1) / kThreads; ++i) {
-        const int row = (i * kThreads + thread) / kScalePieces;
+        constexpr int kRows = kThreads / kScalePieces;
+        constexpr int kApart = weight_rows_between(kRows);
+        const int row = i * kRows + thread / kScalePieces;
         if (row >= kBlockRows) break;
-        const int piece = (i * kThreads + thread) % kScalePieces;
-        const int weight = weight_row(row_block, row);
-        const int group = step * kWeightPieces + piece * (kScaleBytes / 2);
-        const bool is_inside = weight < kWeightRows && group < kDepth / kGroup;
-        const size_t at = (first_row + weight) * (kDepth / kGroup) + group;
+        const int piece = thread % kScalePieces;
+        const bool is_inside =
+            kIsWhole || (weight_row(tile % row_blocks(kProduct), row) < kWeightRows &&
+                         first_group + piece * (kScaleBytes / 2) < kGroups);
         const u32 to = scale_stage + row * scale_stride(kStep) + piece * kScaleBytes;
+        const Bf16* const from = scale_from + i * kApart * (kDepth / kGroup);
         if constexpr (kScaleBytes == 16) {
-          fib::copy_16(to, scales + (is_inside ? at : 0), is_inside);
+          fib::copy_16(to, from, is_inside);
         } else {
-          fib::copy_small<kScaleBytes>(to, scales + (is_inside ? at : 0), is_inside);
+          fib::copy_small<kScaleBytes>(to, from, is_inside);
         }
       }
       const u32 token_stage = scale_stage + kBlockRows * scale_stride(kStep);
 #pragma unroll
       for (int i = 0; i < kTokenRows; ++i) {
         const int token = (i * kThreads + thread) / kTokenPieces;
-        const int piece = (i * kThreads + thread) % kTokenPieces;
+        const int piece = thread % kTokenPieces;
+        if (token >= kTokens) break;
         const int column = step * kStep + piece * 8;
-        const bool is_inside = rows[i] >= 0 && column < kDepth;
-        const size_t at = static_cast<size_t>(rows[i]) * kDepth + column;
-        if (token < kTokens) {
-          fib::copy_16(token_stage + token * token_stride(kStep) + piece * 16,
-                       activations + (is_inside ? at : 0), is_inside);
-        }
+        const bool is_inside = rows[i] >= 0 && (kIsWhole || column < kDepth);
+        fib::copy_16(token_stage + token * token_stride(kStep) + piece * 16,
+                     activations + static_cast<size_t>(is_inside ? rows[i] : 0) * kDepth + column,
+                     is_inside);
       }
+      weight_from += kStep / 8;
+      scale_from += kStep / kGroup;
       if (++step == kSteps) {
         step = 0;
         tile += gridDim.x;
@@ -321,7 +351,6 @@ product(const Bf16* activations, const u32* packed, const Bf16* scales, const in
         if (pair < 0) continue;
         if constexpr (kProduct == kGateUp) {
           const int row = row_block * (kBlockRows / 2) + warp * 16 + i / 2 * 8 + g;
-          if (row >= kIntermediate) continue;
           const float gate = sums[0][t][i];
           const float value = gate / (1.0f + __expf(-gate)) * sums[1][t][i];
           from_float(value,

@@ -7,7 +7,8 @@ constexpr int kTopK = FIB_AXIS_top_k;
 constexpr int kHidden = FIB_AXIS_hidden_size;
 constexpr int kIntermediate = FIB_AXIS_intermediate_size;
 constexpr int kGroup = 32;  // weights that share a scale
-static_assert(kHidden % 64 == 0 && kIntermediate % 64 == 0, "scales are copied two at a time");
+static_assert(kHidden % 64 == 0 && kIntermediate % 64 == 0,
+              "scales are copied two at a time, gate and up rows by 64");
 
 // The two products: gate and up rows over hidden_size, down rows over intermediate_size.
 enum Product { kGateUp, kDown };
@@ -21,7 +22,7 @@ constexpr int kRowWarps = kBlockRows / 32;
 constexpr int depth_warps(int tokens) { return tokens <= 16 ? 2 : 1; }
 constexpr int threads_of(int tokens) { return 32 * kRowWarps * depth_warps(tokens); }
 constexpr int row_blocks(Product p) {
-  return p == kGateUp ? (kIntermediate + kBlockRows / 2 - 1) / (kBlockRows / 2)
+  return p == kGateUp ? kIntermediate / (kBlockRows / 2)
                       : (kHidden + kBlockRows - 1) / kBlockRows;
 }
 
