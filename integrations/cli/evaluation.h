@@ -1,0 +1,74 @@
+#pragma once
+
+// What `fib submit` and `fib run` share: the options of a measurement, and the walk from jobs to
+// stored verdicts.
+
+#include <CLI/CLI.hpp>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "harness/evaluate.h"
+#include "integrations/cli/context.h"
+#include "leaderboard/store.h"
+
+namespace fib {
+
+struct MeasureArgs {
+  std::string modes = "cold,warm,graph";
+  std::string samples;  // "MIN:MAX"
+  bool is_quick = false;
+  std::optional<uint64_t> seed;
+  int threads = 0;  // 0: all processors
+  std::string devices = "0";
+  bool is_forced = false;
+};
+void add_measure_options(CLI::App& app, MeasureArgs& args);
+Result<EvaluationOptions> evaluation_options(const MeasureArgs& args);
+
+// Binds workloads to a signature. Those that can't be bound are told on `err` and counted: one bad
+// workload doesn't keep the others from being measured.
+struct BoundProblems {
+  std::vector<Problem> problems;
+  std::vector<Error> errors;
+};
+BoundProblems bind_workloads(const SignaturePtr& signature, const std::vector<Workload>& workloads);
+
+// The workloads of a signature in the user's file or dataset if one was named, else the built-in
+// ones; at most `limit` (0: all). Error: there are none.
+struct WorkloadChoice {
+  std::filesystem::path path;
+  int64_t limit = 0;
+};
+Result<std::vector<Workload>> choose_workloads(const Context& context, const Signature& signature,
+                                               const WorkloadChoice& choice);
+
+enum class StoredVerdicts { kPrint, kCount };
+
+struct EvaluationTotals {
+  int64_t measured = 0, stored_before = 0, passed = 0;
+  int64_t first_id = 0, last_id = 0;  // of the new verdicts
+  std::vector<Error> errors;
+  bool is_interrupted = false;
+
+  int64_t verdicts() const { return measured + stored_before; }
+  int exit_code() const;
+  Json to_json() const;
+};
+
+struct EvaluationPlan {
+  Runner& runner;
+  std::vector<int> devices;
+  std::vector<EvaluationJob> jobs;
+  EvaluationOptions options;
+  bool is_forced = false;  // measure again what the store has already
+  StoredVerdicts stored = StoredVerdicts::kPrint;
+};
+
+// Prints and stores each verdict as it is made; what the store has already is not measured again
+// unless forced. Ctrl-C ends it after the current measurement.
+Result<EvaluationTotals> evaluate_and_store(const Context& context, Store& store,
+                                            EvaluationPlan plan);
+
+}  // namespace fib

@@ -1,0 +1,30 @@
+#include "integrations/cli/interrupt.h"
+
+namespace fib {
+
+namespace {
+
+// A signal handler can reach nothing but static storage.
+volatile std::sig_atomic_t interrupt_requested = 0;
+
+void note_interrupt(int) { interrupt_requested = 1; }
+
+}  // namespace
+
+InterruptGuard::InterruptGuard() {
+  interrupt_requested = 0;
+  struct sigaction action = {};
+  action.sa_handler = note_interrupt;
+  action.sa_flags = SA_RESETHAND | SA_RESTART;
+  ::sigaction(SIGINT, &action, &previous_interrupt_);
+  ::sigaction(SIGTERM, &action, &previous_terminate_);
+}
+
+InterruptGuard::~InterruptGuard() {
+  ::sigaction(SIGINT, &previous_interrupt_, nullptr);
+  ::sigaction(SIGTERM, &previous_terminate_, nullptr);
+}
+
+bool InterruptGuard::requested() const { return interrupt_requested != 0; }
+
+}  // namespace fib

@@ -1,0 +1,22 @@
+#pragma once
+
+// Ctrl-C during a measurement: the current one is finished and stored, then the command stops. A
+// second Ctrl-C ends the process at once, which loses nothing that was reported either.
+
+#include <csignal>
+
+namespace fib {
+
+class InterruptGuard {
+ public:
+  InterruptGuard();
+  ~InterruptGuard();
+  InterruptGuard(const InterruptGuard&) = delete;
+  InterruptGuard& operator=(const InterruptGuard&) = delete;
+  bool requested() const;
+
+ private:
+  struct sigaction previous_interrupt_, previous_terminate_;
+};
+
+}  // namespace fib

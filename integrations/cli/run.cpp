@@ -1,0 +1,164 @@
+// fib run: the matrix of solutions, signatures and workloads. What the store has is skipped, so a
+// run that was stopped goes on where it stood.
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <ostream>
+
+#include "integrations/cli/commands.h"
+#include "integrations/cli/evaluation.h"
+#include "integrations/cli/runners.h"
+#include "integrations/cli/solution_files.h"
+#include "integrations/cli/text.h"
+#include "signatures/solution_folder.h"
+
+namespace fib {
+
+namespace {
+
+struct RunArgs {
+  std::vector<std::filesystem::path> solutions;
+  std::vector<std::string> signatures;
+  std::string target;
+  WorkloadChoice workloads;
+  MeasureArgs measure;
+};
+
+// The signatures asked for, else all.
+Result<std::vector<SignaturePtr>> choose_signatures(const Catalog& catalog,
+                                                    const std::vector<std::string>& asked) {
+  if (asked.empty()) return catalog.all();
+  std::vector<SignaturePtr> signatures;
+  for (const std::string& name : asked) signatures.push_back(FIB_TRY(catalog.find(name)));
+  return signatures;
+}
+
+struct Matrix {
+  std::vector<EvaluationJob> jobs;  // of one target
+  std::vector<Error> errors;
+};
+
+Result<Matrix> make_matrix(const Context& context, const RunArgs& args, const Runner& runner,
+                           const std::vector<Solution>& solutions,
+                           const std::vector<SignaturePtr>& signatures) {
+  Matrix matrix;
+  for (const SignaturePtr& signature : signatures) {
+    std::vector<const Solution*> fitting;
+    for (const Solution& solution : solutions) {
+      const auto manifest = manifest_of(solution);
+      if (manifest && manifest->target == runner.target() && solution_fits(solution, *signature) &&
+          runner.supports(solution, *signature).ok) {
+        fitting.push_back(&solution);
+      }
+    }
+    if (fitting.empty()) continue;
+    auto workloads = choose_workloads(context, *signature, args.workloads);
+    if (!workloads) {
+      // Signatures without workloads are left out of a whole matrix, but not when asked for.
+      if (!args.signatures.empty()) matrix.errors.push_back(workloads.error());
+      continue;
+    }
+    BoundProblems bound = bind_workloads(signature, *workloads);
+    std::move(bound.errors.begin(), bound.errors.end(), std::back_inserter(matrix.errors));
+    for (const Solution* solution : fitting) {
+      if (!bound.problems.empty()) matrix.jobs.push_back({*solution, bound.problems});
+    }
+  }
+  return matrix;
+}
+
+void add_up(EvaluationTotals& sum, EvaluationTotals part) {
+  sum.measured += part.measured;
+  sum.stored_before += part.stored_before;
+  sum.passed += part.passed;
+  if (sum.first_id == 0) sum.first_id = part.first_id;
+  sum.last_id = std::max(sum.last_id, part.last_id);
+  sum.is_interrupted = sum.is_interrupted || part.is_interrupted;
+  std::move(part.errors.begin(), part.errors.end(), std::back_inserter(sum.errors));
+}
+
+Result<int> run_matrix(const Context& context, const RunArgs& args) {
+  const EvaluationOptions options = FIB_TRY(evaluation_options(args.measure));
+  const Catalog catalog = FIB_TRY(open_catalog(context));
+  const auto signatures = FIB_TRY(choose_signatures(catalog, args.signatures));
+  const std::vector<std::filesystem::path> roots =
+      args.solutions.empty() ? std::vector{context.home.solutions()} : args.solutions;
+  std::vector<Solution> solutions;
+  for (const std::filesystem::path& root : roots) {
+    for (Solution& solution : FIB_TRY(read_solutions_below(root))) {
+      solutions.push_back(std::move(solution));
+    }
+  }
+  const auto runners = make_runners(context);
+  std::vector<Runner*> chosen;
+  if (!args.target.empty()) {
+    chosen.push_back(FIB_TRY(find_runner(runners, args.target)));
+  } else {
+    for (const auto& runner : runners) {
+      if (runner->available().ok) chosen.push_back(runner.get());
+    }
+  }
+
+  const auto store = FIB_TRY(Store::open(context.store_file));
+  EvaluationTotals totals;
+  for (Runner* runner : chosen) {
+    Matrix matrix = FIB_TRY(make_matrix(context, args, *runner, solutions, signatures));
+    std::move(matrix.errors.begin(), matrix.errors.end(), std::back_inserter(totals.errors));
+    if (matrix.jobs.empty() || totals.is_interrupted) continue;
+    add_up(totals, FIB_TRY(evaluate_and_store(
+                       context, *store,
+                       {.runner = *runner,
+                        .devices = FIB_TRY(parse_devices(*runner, args.measure.devices)),
+                        .jobs = std::move(matrix.jobs),
+                        .options = options,
+                        .is_forced = args.measure.is_forced,
+                        .stored = StoredVerdicts::kCount})));
+  }
+  if (totals.verdicts() == 0 && totals.errors.empty() && !totals.is_interrupted) {
+    return fail(ErrorCode::kNotFound, "nothing to run: no solution fits a signature with workloads",
+                "", "look at 'fib solution list', 'fib signature list' and 'fib doctor'");
+  }
+  for (const Error& error : totals.errors) {
+    if (!context.json()) report_error(context, error);
+  }
+  if (context.json()) {
+    print_json_line(context, Json{{"summary", totals.to_json()}});
+  } else {
+    context.out << fmt::format("\n{} measured, {} in the store before, {} of {} passed; {}\n",
+                               totals.measured, totals.stored_before, totals.passed,
+                               totals.verdicts(), context.store_file.string());
+    if (totals.is_interrupted) context.out << "interrupted; the same command goes on from here\n";
+  }
+  return totals.exit_code();
+}
+
+}  // namespace
+
+void add_run_command(CLI::App& app, Action& action) {
+  auto args = std::make_shared<RunArgs>();
+  CLI::App* command = app.add_subcommand(
+      "run", "Measure many solutions on many signatures; skips what the store has");
+  command
+      ->add_option("--solutions", args->solutions,
+                   "Folders with solutions at any depth; default: the house's own")
+      ->type_name("DIR");
+  command->add_option("--signatures", args->signatures, "Default: all")->delimiter(',');
+  command->add_option("--workloads", args->workloads.path, "A .jsonl file or a dataset")
+      ->type_name("FILE|DIR");
+  command->add_option("--limit", args->workloads.limit, "At most so many workloads a signature")
+      ->check(CLI::PositiveNumber);
+  command->add_option("--target", args->target, "Default: every target that works here");
+  add_measure_options(*command, args->measure);
+  command->footer(
+      "Examples:\n"
+      "  fib run                                     the house's solutions on everything\n"
+      "  fib run --solutions entries --signatures rmsnorm_h4096,gemm_n4096_k4096\n"
+      "  fib run --target cuda --devices all\n");
+  command->callback([args, &action] {
+    action = [args](const Context& context) { return run_matrix(context, *args); };
+  });
+}
+
+}  // namespace fib

@@ -1,0 +1,19 @@
+#pragma once
+
+// Numbers as people read them: three significant digits and a unit.
+
+#include <string>
+
+#include "harness/statistics.h"
+
+namespace fib {
+
+std::string format_duration_ns(double ns);                   // "3.21 µs"
+std::string format_interval(const MedianInterval& latency);  // "3.21 µs ±0.4 %"
+std::string format_bandwidth(double bytes_per_s);            // "612 GB/s", "2.10 TB/s"
+std::string format_flops(double flops_per_s);                // "45.2 TFLOP/s"
+std::string format_bytes(double bytes);                      // "1.50 GiB"
+std::string format_percent(double fraction);                 // "63 %"
+std::string format_factor(double factor);                    // "1.21x"
+
+}  // namespace fib

@@ -1,0 +1,223 @@
+// Help, exit codes, and errors that name the place and the remedy. Nothing is measured here.
+
+#include <set>
+
+#include "tests/integrations/fib_process.h"
+
+namespace fib::testing {
+namespace {
+
+bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+#define EXPECT_HAS(text, part) \
+  EXPECT_TRUE(contains(text, part)) << "'" << (part) << "' in:\n" << text
+
+TEST_F(FibUser, HelpOfEveryCommandHasAnExample) {
+  const std::vector<std::vector<std::string>> commands = {
+      {},
+      {"submit"},
+      {"run"},
+      {"board"},
+      {"show"},
+      {"signature"},
+      {"signature", "list"},
+      {"signature", "show"},
+      {"signature", "validate"},
+      {"workload"},
+      {"workload", "list"},
+      {"workload", "show"},
+      {"workload", "validate"},
+      {"solution"},
+      {"solution", "list"},
+      {"solution", "show"},
+      {"solution", "validate"},
+      {"solution", "new"},
+      {"solution", "pack"},
+      {"solution", "unpack"},
+      {"import"},
+      {"export"},
+      {"cache"},
+      {"cache", "info"},
+      {"cache", "clear"},
+      {"cache", "trim"},
+      {"doctor"},
+  };
+  for (std::vector<std::string> command : commands) {
+    std::string example = "\n  fib";
+    for (const std::string& word : command) example += " " + word;
+    command.push_back("--help");
+    const Finished finished = fib(command);
+    EXPECT_EQ(finished.code, 0) << example;
+    EXPECT_HAS(finished.out, example);
+    EXPECT_EQ(finished.err, "");
+  }
+}
+
+TEST_F(FibUser, UsageErrorsExitWithTwo) {
+  EXPECT_EQ(fib({}).code, 2);
+  const Finished unknown = fib({"frobnicate"});
+  EXPECT_EQ(unknown.code, 2);
+  EXPECT_HAS(unknown.err, "frobnicate");
+  EXPECT_EQ(fib({"submit"}).code, 2);
+  EXPECT_EQ(fib({"show", "-3"}).code, 2);
+  EXPECT_EQ(fib({"solution", "new", "x", "--signature", "rmsnorm_h64", "--target", "tpu"}).code, 2);
+  EXPECT_EQ(fib({"board", "--color", "purple"}).code, 2);
+  EXPECT_EQ(fib({"--version"}).code, 0);
+}
+
+TEST_F(FibUser, ListsAndShowsSignatures) {
+  const Json list = fib_json({"signature", "list", "--op-type", "rmsnorm"});
+  ASSERT_FALSE(list.at("signatures").empty());
+  for (const Json& entry : list.at("signatures")) EXPECT_EQ(entry.at("op_type"), "rmsnorm");
+  EXPECT_HAS(fib({"signature", "list"}).out, "rmsnorm_h4096");
+
+  const Finished shown = fib({"signature", "show", "rmsnorm_h1234"});
+  EXPECT_EQ(shown.code, 0) << "an instance that no file lists: " << shown.err;
+  EXPECT_HAS(shown.out, "hidden_states");
+  EXPECT_HAS(shown.out, "bfloat16");
+  EXPECT_HAS(shown.out, "an honest implementation's");
+  EXPECT_EQ(fib_json({"signature", "show", "rmsnorm_h4096"}).at("name"), "rmsnorm_h4096");
+}
+
+TEST_F(FibUser, UnknownSignatureNamesTheNearest) {
+  const Finished finished = fib({"signature", "show", "rmsnorm_4096"});
+  EXPECT_EQ(finished.code, 2);
+  EXPECT_HAS(finished.err, "rmsnorm_4096");
+  EXPECT_HAS(finished.err, "rmsnorm_h4096");
+}
+
+TEST_F(FibUser, ErrorsAreJsonWhenAskedFor) {
+  const Json document = fib_json({"signature", "show", "nonsense"}, 2);
+  EXPECT_EQ(document.at("error").at("code"), "not-found");
+  EXPECT_NE(document.at("error").at("message"), "");
+}
+
+TEST_F(FibUser, BrokenDefinitionIsLocated) {
+  write("bad.json", R"({"name": "x", "op_type": "y", "axes": {"M": {"type": "vary"}}})");
+  const Finished finished = fib({"signature", "validate", "bad.json"});
+  EXPECT_EQ(finished.code, 2);
+  EXPECT_HAS(finished.err, "bad.json");
+  EXPECT_HAS(finished.err, "/axes/M");
+  write("cut.json", R"({"name": "x", )");
+  EXPECT_HAS(fib({"signature", "validate", "cut.json"}).err, "cut.json:1");
+  EXPECT_HAS(fib({"signature", "validate", "nowhere.json"}).err, "nowhere.json");
+}
+
+TEST_F(FibUser, WorkloadsOfASignature) {
+  const Json list = fib_json({"workload", "list", "rmsnorm_h4096", "--limit", "2"});
+  ASSERT_EQ(list.at("workloads").size(), 2u);
+  const std::string id = list.at("workloads").at(0).at("workload");
+  EXPECT_TRUE(list.at("workloads").at(0).at("axes").contains("batch_size"));
+  const Finished shown = fib({"workload", "show", "rmsnorm_h4096", id});
+  EXPECT_EQ(shown.code, 0) << shown.err;
+  EXPECT_HAS(shown.out, "hidden_states");
+  const Finished missing = fib({"workload", "show", "rmsnorm_h4096", "no-such"});
+  EXPECT_EQ(missing.code, 2);
+  EXPECT_HAS(missing.err, "'no-such'");
+  EXPECT_HAS(missing.err, "fib workload list rmsnorm_h4096");
+}
+
+TEST_F(FibUser, BrokenWorkloadRowsAreLocated) {
+  write(
+      "rows.jsonl",
+      R"({"definition":"rmsnorm_h64","workload":{"uuid":"a","axes":{"batch_size":3},"inputs":{}}})"
+      "\n"
+      R"({"definition":"rmsnorm_h64","workload":{"uuid":"b","axes":{"rows":3},"inputs":{}}})"
+      "\n");
+  const Finished finished = fib({"workload", "validate", "rows.jsonl"});
+  EXPECT_EQ(finished.code, 2);
+  EXPECT_HAS(finished.out, "1 workload valid, 1 error");
+  EXPECT_HAS(finished.err, "rows.jsonl:2");
+  EXPECT_HAS(finished.err, "rows");
+}
+
+TEST_F(FibUser, BrokenSolutionsAreLocated) {
+  write("mine/solution.json", R"({"name": "mine", "signature": "rmsnorm", "author": "me",
+    "target": "cpu", "entri": "a.cpp", "sources": ["a.cpp"]})");
+  write("mine/a.cpp", "");
+  const Finished finished = fib({"solution", "validate", "mine"});
+  EXPECT_EQ(finished.code, 2);
+  EXPECT_HAS(finished.err, "mine/solution.json");
+  EXPECT_HAS(finished.err, "entri");
+  EXPECT_HAS(finished.err, "entry");
+  EXPECT_EQ(fib({"submit", "mine"}).code, 2);
+  const Finished nowhere = fib({"submit", "nowhere"});
+  EXPECT_EQ(nowhere.code, 2);
+  EXPECT_HAS(nowhere.err, "nowhere");
+  EXPECT_FALSE(std::filesystem::exists(folder_ / "fib.db")) << "nothing to store, no store";
+}
+
+TEST_F(FibUser, OptionsOfAMeasurementAreChecked) {
+  const Finished modes = fib({"submit", "x", "--modes", "cold,lukewarm"});
+  EXPECT_EQ(modes.code, 2);
+  EXPECT_HAS(modes.err, "--modes: there is no timing mode 'lukewarm'");
+  for (const char* range : {"20", "0:5", "9:3", "3:9x"}) {
+    const Finished samples = fib({"submit", "x", "--samples", range});
+    EXPECT_EQ(samples.code, 2) << range;
+    EXPECT_HAS(samples.err, "MIN:MAX");
+  }
+}
+
+TEST_F(FibUser, HomeThatIsNoneIsSaid) {
+  const Finished finished = fib({"signature", "list", "--home", "."});
+  EXPECT_EQ(finished.code, 2);
+  EXPECT_HAS(finished.err, "no signatures/definitions in there");
+}
+
+TEST_F(FibUser, StoreThatIsNoneIsSaid) {
+  write("fib.db", std::string(300, 'x'));
+  const Finished finished = fib({"board"});
+  EXPECT_EQ(finished.code, 2);
+  EXPECT_HAS(finished.err, "fib.db");
+  EXPECT_HAS(finished.err, "not an SQLite database");
+  environment_ = {"FIB_STORE=/proc/nowhere.db"};
+  const Finished unwritable = fib({"board"});
+  EXPECT_EQ(unwritable.code, 3);
+  EXPECT_HAS(unwritable.err, "/proc/nowhere.db");
+}
+
+TEST_F(FibUser, EmptyStoreSaysSo) {
+  const Finished finished = fib({"board"});
+  EXPECT_EQ(finished.code, 0);
+  EXPECT_EQ(finished.out, "no verdicts in fib.db; 'fib submit' makes some\n");
+  EXPECT_EQ(fib_json({"board"}), Json({{"boards", Json::array()}}));
+  EXPECT_EQ(fib({"show"}).out, "no verdicts in fib.db\n");
+  EXPECT_EQ(fib({"show", "5"}).code, 2);
+  EXPECT_EQ(fib({"export", "out"}).code, 2);
+}
+
+TEST_F(FibUser, NoColorsInAPipe) {
+  environment_ = {"TERM=xterm-256color"};
+  EXPECT_FALSE(contains(fib({"signature", "list"}).out, "\x1b["));
+  EXPECT_TRUE(contains(fib({"signature", "list", "--color", "always"}).out, "\x1b["));
+}
+
+TEST_F(FibUser, CacheIsCountedClearedAndTrimmed) {
+  write("cache/builds/one/a.so", std::string(1000, 'a'));
+  write("cache/expected/b", std::string(500, 'b'));
+  const Json info = fib_json({"cache", "info", "--cache", "cache"});
+  EXPECT_EQ(info.at("parts").at(0).at("size_bytes"), 1000);
+  EXPECT_EQ(fib_json({"cache", "trim", "1G", "--cache", "cache"}).at("freed_bytes"), 0);
+  EXPECT_EQ(fib_json({"cache", "clear", "--cache", "cache"}).at("freed_bytes"), 1500);
+  EXPECT_EQ(fib({"cache", "trim", "much"}).code, 2);
+}
+
+TEST_F(FibUser, DoctorSaysWhatWorks) {
+  const Json document = fib_json({"doctor"});
+  std::set<std::string> topics;
+  for (const Json& finding : document.at("findings")) {
+    topics.insert(finding.at("topic"));
+    if (finding.at("ok") == false) {
+      EXPECT_NE(finding.at("detail"), "") << finding.dump();
+      EXPECT_NE(finding.at("remedy"), "") << finding.dump();
+    }
+  }
+  for (const char* topic : {"target", "cuda", "sandbox", "system", "store"}) {
+    EXPECT_TRUE(topics.contains(topic)) << topic;
+  }
+}
+
+}  // namespace
+}  // namespace fib::testing

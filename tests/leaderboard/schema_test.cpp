@@ -1,0 +1,96 @@
+#include "leaderboard/schema.h"
+
+#include <gtest/gtest.h>
+
+#include "signatures/base/file.h"
+#include "tests/leaderboard/store_fixture.h"
+
+namespace fib {
+namespace {
+
+using namespace fib::testing;
+
+constexpr Migration kSteps[] = {
+    {1, "CREATE TABLE animals (name TEXT)"},
+    {2, "ALTER TABLE animals ADD COLUMN legs INTEGER NOT NULL DEFAULT 4"},
+};
+
+TEST(Schema, MigratesStepByStep) {
+  ScratchFolder folder;
+  const Database database = Database::open(folder / "a.db").value();
+  ASSERT_EQ(migrate(database, std::span(kSteps).first(1)).value(), 1);
+  ASSERT_TRUE(database.run("INSERT INTO animals VALUES ('cat')"));
+  ASSERT_EQ(migrate(database, kSteps).value(), 2);
+  EXPECT_EQ(database.integer("SELECT legs FROM animals").value(), 4);
+  EXPECT_EQ(migrate(database, kSteps).value(), 2) << "nothing to do";
+}
+
+TEST(Schema, AFailedMigrationLeavesTheOldStore) {
+  ScratchFolder folder;
+  const Database database = Database::open(folder / "a.db").value();
+  ASSERT_TRUE(migrate(database, std::span(kSteps).first(1)));
+  const Migration broken[] = {kSteps[0], {2, "DROP TABLE animals; nonsense"}};
+  const auto migrated = migrate(database, broken);
+  ASSERT_FALSE(migrated);
+  EXPECT_NE(migrated.error().message.find("nonsense"), std::string::npos);
+  EXPECT_EQ(database.integer("SELECT count(*) FROM animals").value(), 0);
+  EXPECT_EQ(database.integer("PRAGMA user_version").value(), 1);
+}
+
+TEST(Schema, RefusesANewerStore) {
+  ScratchFolder folder;
+  const Database database = Database::open(folder / "a.db").value();
+  ASSERT_TRUE(migrate(database, kSteps));
+  const Error error = migrate(database, std::span(kSteps).first(1)).error();
+  EXPECT_EQ(error.code, ErrorCode::kUnsupported);
+  EXPECT_EQ(error.where, (folder / "a.db").string());
+  EXPECT_NE(error.message.find("schema is version 2, this one knows up to 1"), std::string::npos);
+  EXPECT_NE(error.remedy.find("newer fib"), std::string::npos);
+}
+
+TEST(Schema, RefusesADatabaseOfAnotherProgram) {
+  ScratchFolder folder;
+  {
+    const Database database = Database::open(folder / "a.db").value();
+    ASSERT_TRUE(database.run("CREATE TABLE bookmarks (url TEXT)"));
+  }
+  const auto store = Store::open(folder / "a.db");
+  ASSERT_FALSE(store);
+  EXPECT_EQ(store.error().message, "not a store: an SQLite database of another program");
+  EXPECT_NE(store.error().remedy.find("--store"), std::string::npos);
+}
+
+TEST(Schema, VersionsAreInOrderWithoutGaps) {
+  int expected = 0;
+  for (const Migration& step : migrations()) EXPECT_EQ(step.to_version, ++expected);
+  EXPECT_EQ(newest_schema_version(), expected);
+}
+
+// tests/leaderboard/fixtures/v1.sql is what `sqlite3 fib.db .dump` wrote of a store of version 1
+// with one verdict. Every later version must open it and find that verdict.
+TEST(Schema, OpensAStoreOfVersion1) {
+  ScratchFolder folder;
+  const auto dump = read_file(FIB_SOURCE_DIR "/tests/leaderboard/fixtures/v1.sql");
+  ASSERT_TRUE(dump) << dump.error().to_string();
+  {
+    const Database database = Database::open(folder / "v1.db").value();
+    ASSERT_TRUE(database.script(*dump));
+    ASSERT_TRUE(database.script(
+        fmt::format("PRAGMA application_id = {}; PRAGMA user_version = 1", kApplicationId)));
+  }
+  auto store = open_store(folder / "v1.db");
+  ASSERT_NE(store, nullptr);
+  EXPECT_EQ(store->schema_version(), newest_schema_version());
+  const auto verdict = store->get(1);
+  ASSERT_TRUE(verdict) << verdict.error().to_string();
+  EXPECT_EQ(verdict->solution, "rows");
+  EXPECT_EQ(verdict->samples.at(0).samples.at(0).time_ns, 1000.0);
+  const auto rows = store->board("rmsnorm_h4096");
+  ASSERT_TRUE(rows) << rows.error().to_string();
+  ASSERT_EQ(rows->size(), 1u);
+  EXPECT_NEAR(rows->at(0).geomean_latency_ns, 1000.0, 1e-9);
+  ASSERT_TRUE(store->solution("rows"));
+}
+
+}  // namespace
+}  // namespace fib
