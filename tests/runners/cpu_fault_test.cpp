@@ -10,7 +10,6 @@
 namespace fib {
 namespace {
 
-using testing::AnyOf;
 using testing::HasSubstr;
 
 // An honest rmsnorm; `before` and `after` are spliced into fib_run around the honest work.
@@ -179,9 +178,9 @@ TEST_F(CpuFaultTest, PrintsAGigabyte) {
       problem_, solution_of("rmsnorm", rmsnorm_code("char line[1024]; std::memset(line, 'x', 1024);"
                                                     " for (int i = 0; i < 1 << 20; ++i)"
                                                     " (void)!write(2, line, 1024);")));
-  ASSERT_TRUE(outcome.fault || outcome.log.size() < (256u << 10));
-  if (outcome.fault) EXPECT_EQ(outcome.fault->kind, FaultKind::kTimeout);
-  if (outcome.fault) EXPECT_LT(outcome.fault->message.size(), 256u << 10);
+  // Whether a gigabyte fits into two seconds is the machine's affair; what is kept of it is not.
+  EXPECT_EQ(outcome.fault.value_or(Fault{FaultKind::kTimeout, ""}).kind, FaultKind::kTimeout);
+  EXPECT_LT(outcome.fault.value_or(Fault{}).message.size() + outcome.log.size(), 256u << 10);
 }
 
 TEST_F(CpuFaultTest, LacksFibRun) {

@@ -37,7 +37,7 @@ inline Problem problem_of(SignaturePtr signature,
   Workload workload;
   workload.uuid = "test";
   workload.axes = std::move(axes);
-  return must(bind(std::move(signature), workload));
+  return must(fib::bind(std::move(signature), workload));
 }
 
 class CpuTest : public testing::Test {
