@@ -109,8 +109,12 @@ void print_board(const Context& context, const std::vector<BoardRow>& rows) {
 }
 
 Result<int> run_board(const Context& context, const BoardArgs& args) {
-  const auto store = FIB_TRY(Store::open(context.store_file));
-  std::vector<BoardRow> rows = FIB_TRY(store->board(args.signature));
+  std::vector<BoardRow> rows;
+  // Looking makes no file.
+  if (std::filesystem::exists(context.store_file)) {
+    const auto store = FIB_TRY(Store::open(context.store_file));
+    rows = FIB_TRY(store->board(args.signature));
+  }
   if (!args.hardware.empty()) {
     std::erase_if(rows, [&](const BoardRow& row) { return row.hardware != args.hardware; });
   }

@@ -107,14 +107,14 @@ Result<int> run_matrix(const Context& context, const RunArgs& args) {
     Matrix matrix = FIB_TRY(make_matrix(context, args, *runner, solutions, signatures));
     std::move(matrix.errors.begin(), matrix.errors.end(), std::back_inserter(totals.errors));
     if (matrix.jobs.empty() || totals.is_interrupted) continue;
-    add_up(totals, FIB_TRY(evaluate_and_store(
-                       context, *store,
-                       {.runner = *runner,
-                        .devices = FIB_TRY(parse_devices(*runner, args.measure.devices)),
-                        .jobs = std::move(matrix.jobs),
-                        .options = options,
-                        .is_forced = args.measure.is_forced,
-                        .stored = StoredVerdicts::kCount})));
+    std::vector<int> devices = FIB_TRY(parse_devices(*runner, args.measure.devices));
+    add_up(totals, FIB_TRY(evaluate_and_store(context, *store,
+                                              {.runner = *runner,
+                                               .devices = std::move(devices),
+                                               .jobs = std::move(matrix.jobs),
+                                               .options = options,
+                                               .is_forced = args.measure.is_forced,
+                                               .stored = StoredVerdicts::kCount})));
   }
   if (totals.verdicts() == 0 && totals.errors.empty() && !totals.is_interrupted) {
     return fail(ErrorCode::kNotFound, "nothing to run: no solution fits a signature with workloads",

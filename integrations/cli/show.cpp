@@ -85,6 +85,10 @@ Result<int> show_newest(const Context& context, const Store& store, const Verdic
 }
 
 Result<int> run_show(const Context& context, const ShowArgs& args) {
+  if (!std::filesystem::exists(context.store_file)) {  // looking makes no file
+    return fail(ErrorCode::kNotFound, "there is no store", context.store_file.string(),
+                "'fib submit' makes one");
+  }
   const auto store = FIB_TRY(Store::open(context.store_file));
   return args.id != 0 ? show_one(context, *store, args.id)
                       : show_newest(context, *store, args.query);

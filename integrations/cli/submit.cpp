@@ -108,14 +108,14 @@ Result<int> run_submit(const Context& context, const SubmitArgs& args) {
   }
   if (jobs.empty()) return fail(errors.front());
 
+  std::vector<int> devices = FIB_TRY(parse_devices(runner, args.measure.devices));
   const auto store = FIB_TRY(Store::open(context.store_file));
-  EvaluationTotals totals =
-      FIB_TRY(evaluate_and_store(context, *store,
-                                 {.runner = runner,
-                                  .devices = FIB_TRY(parse_devices(runner, args.measure.devices)),
-                                  .jobs = std::move(jobs),
-                                  .options = options,
-                                  .is_forced = args.measure.is_forced}));
+  EvaluationTotals totals = FIB_TRY(evaluate_and_store(context, *store,
+                                                       {.runner = runner,
+                                                        .devices = std::move(devices),
+                                                        .jobs = std::move(jobs),
+                                                        .options = options,
+                                                        .is_forced = args.measure.is_forced}));
   std::move(errors.begin(), errors.end(), std::back_inserter(totals.errors));
   if (context.json()) {
     print_json_line(context, Json{{"summary", totals.to_json()}});

@@ -183,8 +183,10 @@ TEST_F(FibUser, EmptyStoreSaysSo) {
   EXPECT_EQ(finished.code, 0);
   EXPECT_EQ(finished.out, "no verdicts in fib.db; 'fib submit' makes some\n");
   EXPECT_EQ(fib_json({"board"}), Json({{"boards", Json::array()}}));
-  EXPECT_EQ(fib({"show"}).out, "no verdicts in fib.db\n");
-  EXPECT_EQ(fib({"show", "5"}).code, 2);
+  const Finished shown = fib({"show"});
+  EXPECT_EQ(shown.code, 2);
+  EXPECT_HAS(shown.err, "fib.db: there is no store");
+  EXPECT_FALSE(std::filesystem::exists(folder_ / "fib.db")) << "looking makes no file";
   EXPECT_EQ(fib({"export", "out"}).code, 2);
 }
 
