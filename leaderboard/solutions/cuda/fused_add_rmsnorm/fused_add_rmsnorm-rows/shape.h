@@ -18,10 +18,7 @@ constexpr int threads_for(int vectors) {
 
 // Few rows: as many threads as a row has vectors, for the shortest wait.
 constexpr int kFewRows = threads_for(kVectors);
-// Many rows: two vectors a thread, four of a long row, so that a multiprocessor keeps more bytes in
-// flight.
-constexpr int kManyRows = threads_for(kVectors > 512  ? (kVectors + 3) / 4
-                                      : kVectors > 32 ? (kVectors + 1) / 2
-                                                      : kVectors);
+// Many rows: two vectors a thread, so that a multiprocessor keeps more bytes in flight.
+constexpr int kManyRows = threads_for(kVectors > 32 ? (kVectors + 1) / 2 : kVectors);
 
 constexpr int rows_per_block(int threads) { return threads >= 128 ? 1 : 128 / threads; }

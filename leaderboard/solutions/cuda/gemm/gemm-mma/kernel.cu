@@ -1,6 +1,6 @@
-// C = A * B^T in fp16 with float32 sums. A ring of asynchronous copies feeds the tensor cores; where
-// a product has too few tiles to fill the device, the blocks of a cluster share K and add their
-// sums, in a fixed order, through each other's shared memory: no workspace, no second launch.
+// C = A * B^T in fp16 with float32 sums. A ring of asynchronous copies feeds the tensor cores;
+// where a product has too few tiles to fill the device, the blocks of a cluster share K and add
+// their sums, in a fixed order, through each other's shared memory: no workspace, no second launch.
 
 #include <fib/device/async_copy.h>
 #include <fib/device/cluster.h>
@@ -45,8 +45,8 @@ __device__ __forceinline__ void start_rows(u32 to, const Fp16* from, int first_r
 // block, a multiple of the step.
 template <const Tiling& kTiling>
 __global__ void __launch_bounds__(kTiling.threads(), kTiling.blocks)
-gemm(const Fp16* __restrict__ a, const Fp16* __restrict__ b, Fp16* __restrict__ c, int m,
-     int group_rows, int k_share) {
+    gemm(const Fp16* __restrict__ a, const Fp16* __restrict__ b, Fp16* __restrict__ c, int m,
+         int group_rows, int k_share) {
   constexpr int kRows = kTiling.rows, kColumns = kTiling.columns, kDepth = kTiling.depth;
   constexpr int kThreads = kTiling.threads(), kStages = kTiling.stages;
   constexpr int kWarpRows = kRows / kTiling.row_warps;
@@ -122,8 +122,8 @@ gemm(const Fp16* __restrict__ a, const Fp16* __restrict__ b, Fp16* __restrict__ 
   for (int i = 0; i < kRowTiles; ++i) {
 #pragma unroll
     for (int j = 0; j < kColumnPairs * 2; ++j) {
-      float* const at = tile + (warp_row + i * 16 + lane / 4) * kStride + warp_column + j * 8 +
-                        lane % 4 * 2;
+      float* const at =
+          tile + (warp_row + i * 16 + lane / 4) * kStride + warp_column + j * 8 + lane % 4 * 2;
       *reinterpret_cast<float2*>(at) = {sums[i][j][0], sums[i][j][1]};
       *reinterpret_cast<float2*>(at + 8 * kStride) = {sums[i][j][2], sums[i][j][3]};
     }

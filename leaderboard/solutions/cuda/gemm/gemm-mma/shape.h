@@ -3,10 +3,10 @@
 // Tilings known to kernel.cu and plan.cpp alike.
 
 struct Tiling {
-  int rows, columns, depth;       // of C, and of a step along K
-  int row_warps, column_warps;    // how the block's warps share the tile
+  int rows, columns, depth;     // of C, and of a step along K
+  int row_warps, column_warps;  // how the block's warps share the tile
   int stages;
-  int blocks;                     // a multiprocessor holds at once
+  int blocks;  // a multiprocessor holds at once
 
   constexpr int threads() const { return 32 * row_warps * column_warps; }
   constexpr int stage_bytes() const { return (rows + columns) * depth * 2; }

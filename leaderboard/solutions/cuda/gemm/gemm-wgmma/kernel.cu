@@ -70,8 +70,8 @@ __device__ __forceinline__ void store_transposed(Fp16* c, int token, int column,
 // (one cluster; then a block has one tile); `steps_per_share` steps of K a block.
 template <int kTokens>
 __global__ void __launch_bounds__(kThreads, 1)
-gemm(const __grid_constant__ TensorMap a_map, const __grid_constant__ TensorMap b_map,
-     Fp16* __restrict__ c, int m, int group_rows, int steps_per_share) {
+    gemm(const __grid_constant__ TensorMap a_map, const __grid_constant__ TensorMap b_map,
+         Fp16* __restrict__ c, int m, int group_rows, int steps_per_share) {
   constexpr int kStages = stages(kTokens);
   constexpr int kStageBytes = stage_bytes(kTokens);
   constexpr int kTokenBytes = kTokens * kDepth * 2;

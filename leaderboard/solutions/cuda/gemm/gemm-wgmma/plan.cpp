@@ -49,8 +49,8 @@ Choice choose(int64_t m, int64_t n, int64_t k, int multiprocessors) {
     const int64_t max_shares = tile.tokens <= 128 ? 8 : 1;
     for (int64_t shares = 1; shares <= max_shares; shares *= 2) {
       if (shares > 1 && tiles * shares > places_of(shares, multiprocessors)) continue;
-      const int64_t work = cost_of(tile.tokens, tiles, shares, divide_up(k, kDepth),
-                                   multiprocessors);
+      const int64_t work =
+          cost_of(tile.tokens, tiles, shares, divide_up(k, kDepth), multiprocessors);
       const int64_t reading_b = n * k * 2 / 2600;  // at 2.6 TB/s
       const int64_t cost = work > reading_b ? work : reading_b;
       if (best.tiles == 0 || cost < best.cost) best = {tile, shares, tiles, cost};
@@ -111,7 +111,8 @@ void launch_rows(const fib::PlanProblem& problem, fib::Plan& plan, const Choice&
 void plan_gemm(const fib::PlanProblem& problem, fib::Plan& plan) {
   const int64_t m = problem.axis("M"), n = problem.axis("N"), k = problem.axis("K");
   if (m == 0) return;
-  if (k % 8 != 0) return plan.fail("K must be a multiple of 8: the copy engine's rows are 16 bytes");
+  if (k % 8 != 0)
+    return plan.fail("K must be a multiple of 8: the copy engine's rows are 16 bytes");
   const Split split = choose_split(m, n, k, problem.device().multiprocessors);
   launch_rows(problem, plan, split.first, 0, split.first_rows);
   if (split.first_rows < m) {

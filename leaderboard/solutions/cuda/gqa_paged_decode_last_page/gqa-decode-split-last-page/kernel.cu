@@ -14,8 +14,8 @@ using fib::u32;
 
 namespace {
 
-constexpr int kSteps = kHeadDim / 16;           // tensor core steps along the head dimension
-constexpr int kPartialStride = kHeadDim + 4;    // floats a head: spreads the banks
+constexpr int kSteps = kHeadDim / 16;         // tensor core steps along the head dimension
+constexpr int kPartialStride = kHeadDim + 4;  // floats a head: spreads the banks
 constexpr int kBlockHeads = 8 * kHeadTiles;
 static_assert(kWarps * kBlockHeads * (kPartialStride + 2) * 4 <= kSharedBytes);
 
@@ -63,11 +63,11 @@ struct HeadState {  // of two query heads: columns 2c and 2c + 1 of a tile
 // partial_output [slots, kHeads, kHeadDim] float32, normalised.
 // Grid: chunks x kHeadBlocks, block (32, kWarps); chunk i writes slot first_slot + i.
 __global__ void __launch_bounds__(32 * kWarps)
-decode(const Bf16* __restrict__ q, const Bf16* __restrict__ k_cache,
-       const Bf16* __restrict__ v_cache, const int* __restrict__ kv_indices,
-       Bf16* __restrict__ output, float* __restrict__ lse, float* __restrict__ partial_output,
-       float* __restrict__ partial_lse, float scale_log2, int first_slot,
-       const __grid_constant__ Chunks chunks) {
+    decode(const Bf16* __restrict__ q, const Bf16* __restrict__ k_cache,
+           const Bf16* __restrict__ v_cache, const int* __restrict__ kv_indices,
+           Bf16* __restrict__ output, float* __restrict__ lse, float* __restrict__ partial_output,
+           float* __restrict__ partial_lse, float scale_log2, int first_slot,
+           const __grid_constant__ Chunks chunks) {
   extern __shared__ __align__(128) unsigned char shared[];
   const int lane = threadIdx.x, warp = threadIdx.y;
   const int g = lane / 4, c = lane % 4;
@@ -231,8 +231,7 @@ decode(const Bf16* __restrict__ q, const Bf16* __restrict__ k_cache,
     for (int w = 0; w < kWarps; ++w) {
       const int row = w * kBlockHeads + head;
       // A warp without tokens has maximum -inf; without any token all have, and the sum is 0.
-      const float weight =
-          share_sum[row] > 0.0f ? exp2_fast(share_maximum[row] - maximum) : 0.0f;
+      const float weight = share_sum[row] > 0.0f ? exp2_fast(share_maximum[row] - maximum) : 0.0f;
       value += weight * share_sums[row * kPartialStride + dim];
       sum += weight * share_sum[row];
     }
@@ -254,8 +253,8 @@ decode(const Bf16* __restrict__ q, const Bf16* __restrict__ k_cache,
 // launched while decode still runs, so no pointer is __restrict__: the compiler might otherwise
 // read ahead of the wait.
 __global__ void __launch_bounds__(kHeadDim)
-merge(const float* partial_output, const float* partial_lse, Bf16* output, float* lse,
-      const __grid_constant__ Merges merges) {
+    merge(const float* partial_output, const float* partial_lse, Bf16* output, float* lse,
+          const __grid_constant__ Merges merges) {
   asm volatile("griddepcontrol.wait;" ::: "memory");
   const int entry = blockIdx.x / kHeads, head = blockIdx.x % kHeads, dim = threadIdx.x;
   const size_t first = static_cast<size_t>(merges.first_slot[entry]) * kHeads + head;

@@ -5,7 +5,7 @@
 namespace {
 
 struct Request {
-  int64_t begin;   // position of the first token, as in Chunks
+  int64_t begin;  // position of the first token, as in Chunks
   int64_t tokens;
 };
 

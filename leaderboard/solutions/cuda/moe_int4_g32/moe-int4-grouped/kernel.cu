@@ -44,9 +44,10 @@ __device__ __forceinline__ int sum_up_to_lane(int value) {
 // and tile_pairs [tiles, tile_tokens], -1 where a tile has no more. An id outside the experts
 // counts as no choice. One block of kRouteThreads.
 __global__ void __launch_bounds__(kRouteThreads)
-route(const int* __restrict__ topk_ids, int* __restrict__ tile_count,
-      int* __restrict__ tile_experts, int* __restrict__ tile_pairs, int pairs, int tile_tokens) {
-  __shared__ int counts[kExperts];       // then the position of the expert's next pair
+    route(const int* __restrict__ topk_ids, int* __restrict__ tile_count,
+          int* __restrict__ tile_experts, int* __restrict__ tile_pairs, int pairs,
+          int tile_tokens) {
+  __shared__ int counts[kExperts];  // then the position of the expert's next pair
   __shared__ int first_tiles[kExperts];
   __shared__ int total_tiles;
   let_next_kernel_start();
@@ -61,8 +62,7 @@ route(const int* __restrict__ topk_ids, int* __restrict__ tile_count,
     int total = 0;
     for (int begin = 0; begin < kExperts; begin += 32) {
       const int expert = begin + threadIdx.x;
-      const int tiles =
-          expert < kExperts ? (counts[expert] + tile_tokens - 1) / tile_tokens : 0;
+      const int tiles = expert < kExperts ? (counts[expert] + tile_tokens - 1) / tile_tokens : 0;
       const int end = total + sum_up_to_lane(tiles);
       if (expert < kExperts) {
         first_tiles[expert] = end - tiles;
@@ -113,9 +113,9 @@ struct Loader {
   const Bf16* scales;
   const int* tile_experts;
   const int* tile_pairs;
-  int tile_end;          // (tile of tokens) * row_blocks + row block, one past the last
-  int tile, step;        // next to load
-  int expert, rows[kTokenRows];            // of `tile`
+  int tile_end;                  // (tile of tokens) * row_blocks + row block, one past the last
+  int tile, step;                // next to load
+  int expert, rows[kTokenRows];  // of `tile`
   int next_expert, next_rows[kTokenRows];  // of the tile after it, if fetched ahead
   int weight;                              // this thread's first row of weights, and its pieces
   const u32* weight_from;
@@ -238,8 +238,8 @@ struct Loader {
 // walking over every gridDim-th tile.
 template <Product kProduct, int kTokens>
 __global__ void __launch_bounds__(threads_of(kTokens), 2)
-product(const Bf16* activations, const u32* packed, const Bf16* scales, const int* tile_count,
-        const int* tile_experts, const int* tile_pairs, void* output) {
+    product(const Bf16* activations, const u32* packed, const Bf16* scales, const int* tile_count,
+            const int* tile_experts, const int* tile_pairs, void* output) {
   using Loads = Loader<kProduct, kTokens>;
   constexpr int kStep = Loads::kStep;
   constexpr int kStages = stages(kProduct, kTokens);
@@ -301,8 +301,8 @@ product(const Bf16* activations, const u32* packed, const Bf16* scales, const in
             a[m][0][2 + half] = pairs[1];
             a[m][1][half] = pairs[2];
             a[m][1][2 + half] = pairs[3];
-            scale[m][half] = to_float(*reinterpret_cast<const Bf16*>(
-                scale_rows + row * scale_stride(kStep) + group * 2));
+            scale[m][half] = to_float(
+                *reinterpret_cast<const Bf16*>(scale_rows + row * scale_stride(kStep) + group * 2));
           }
         }
 #pragma unroll
@@ -360,8 +360,7 @@ product(const Bf16* activations, const u32* packed, const Bf16* scales, const in
           for (int m = 0; m < 2; ++m) {
             const int row = row_block * kBlockRows + warp * 32 + m * 16 + i / 2 * 8 + g;
             if (row >= kHidden) continue;
-            static_cast<float*>(output)[static_cast<size_t>(pair) * kHidden + row] =
-                sums[m][t][i];
+            static_cast<float*>(output)[static_cast<size_t>(pair) * kHidden + row] = sums[m][t][i];
           }
         }
       }
@@ -372,8 +371,8 @@ product(const Bf16* activations, const u32* packed, const Bf16* scales, const in
 // partial [tokens, kTopK, kHidden] float32, topk_weights [tokens, kTopK] float32,
 // output [tokens, kHidden] bf16. Each thread four values; grid covers tokens * kHidden / 4.
 __global__ void __launch_bounds__(256)
-combine(const float* partial, const int* topk_ids, const float* topk_weights, Bf16* output,
-        int tokens) {
+    combine(const float* partial, const int* topk_ids, const float* topk_weights, Bf16* output,
+            int tokens) {
   wait_for_previous_kernel();
   const size_t at = (static_cast<size_t>(blockIdx.x) * 256 + threadIdx.x) * 4;
   const size_t token = at / kHidden;

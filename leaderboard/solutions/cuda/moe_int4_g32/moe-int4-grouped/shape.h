@@ -22,8 +22,7 @@ constexpr int kRowWarps = kBlockRows / 32;
 constexpr int depth_warps(int tokens) { return tokens <= 16 ? 2 : 1; }
 constexpr int threads_of(int tokens) { return 32 * kRowWarps * depth_warps(tokens); }
 constexpr int row_blocks(Product p) {
-  return p == kGateUp ? kIntermediate / (kBlockRows / 2)
-                      : (kHidden + kBlockRows - 1) / kBlockRows;
+  return p == kGateUp ? kIntermediate / (kBlockRows / 2) : (kHidden + kBlockRows - 1) / kBlockRows;
 }
 
 // One step of the pipeline along the depth, and its place in shared memory. Rows are padded so

@@ -1,7 +1,7 @@
 // RMSNorm as one would write it first: a block a row, two passes over it, one value at a time.
 
-#include <fib/device/reduce.h>
 #include <fib/device/convert.h>
+#include <fib/device/reduce.h>
 
 using fib::Bf16;
 

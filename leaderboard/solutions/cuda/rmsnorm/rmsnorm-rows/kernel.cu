@@ -13,9 +13,9 @@ constexpr float kEps = static_cast<float>(FIB_PARAM_eps);
 // hidden_states and output [rows, kHidden] bf16, weight [kHidden] bf16.
 // Block (kThreads, rows_per_block(kThreads)).
 template <int kThreads>
-__global__ void __launch_bounds__(kThreads * rows_per_block(kThreads))
-rmsnorm(const Bf16* __restrict__ hidden_states, const Bf16* __restrict__ weight,
-        Bf16* __restrict__ output, int rows) {
+__global__ void __launch_bounds__(kThreads* rows_per_block(kThreads))
+    rmsnorm(const Bf16* __restrict__ hidden_states, const Bf16* __restrict__ weight,
+            Bf16* __restrict__ output, int rows) {
   constexpr int kPerThread = (kVectors + kThreads - 1) / kThreads;
   const int row = blockIdx.x * rows_per_block(kThreads) + threadIdx.y;
   // Lanes of a row beyond the end go on with the last row: the shuffles need them.
