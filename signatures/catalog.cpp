@@ -62,7 +62,7 @@ Result<Catalog> Catalog::builtin(const std::filesystem::path& folder) {
     std::vector<Signature> read;
     if (json.is_object() && json.contains("family")) {
       read = FIB_TRY(read_family(file));
-      catalog.families_.push_back(file);
+      catalog.families_.push_back({file, json["name"].get<std::string>()});
     } else {
       read.push_back(FIB_TRY(signature_from_json(json, file.string(), Strictness::kStrict)));
       read.back().file = file;
@@ -122,10 +122,11 @@ Result<SignaturePtr> Catalog::find(std::string_view name) const {
   // Two families may share a naming pattern and part the axes between them, so a refusal by one
   // is final only if no other accepts.
   std::optional<Error> refusal;
-  for (const auto& file : families_) {
-    auto made = instantiate_by_name(file, name);
+  for (const Family& family : families_) {
+    if (!fits_pattern(family.pattern, name)) continue;
+    auto made = instantiate_by_name(family.file, name);
     if (made) return std::make_shared<const Signature>(*std::move(made));
-    if (!refusal && made.error().code != ErrorCode::kNotFound) refusal = std::move(made).error();
+    if (!refusal) refusal = std::move(made).error();
   }
   if (refusal) return fail(*std::move(refusal));
   std::vector<std::string> names;

@@ -25,8 +25,12 @@ class Catalog {
   std::vector<SignaturePtr> all() const;  // sorted by op_type, then name
 
  private:
+  struct Family {
+    std::filesystem::path file;
+    std::string pattern;  // of its instances' names
+  };
   std::vector<SignaturePtr> signatures_;
-  std::vector<std::filesystem::path> families_;
+  std::vector<Family> families_;
 };
 
 }  // namespace fib

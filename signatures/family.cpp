@@ -259,6 +259,10 @@ Result<std::vector<Signature>> read_family(const std::filesystem::path& file) {
   return signatures;
 }
 
+bool fits_pattern(std::string_view pattern, std::string_view name) {
+  return match(pattern, name).has_value();
+}
+
 Result<Signature> instantiate_by_name(const std::filesystem::path& file, std::string_view name) {
   const Family family = FIB_TRY(load_family(file));
   const auto axes = match(family.pattern, name);
@@ -273,7 +277,9 @@ Result<Signature> instantiate_by_name(const std::filesystem::path& file, std::st
       return it != axes->end() && it->second == axis.second;
     };
     if (std::all_of(instance.axes.begin(), instance.axes.end(), is_named)) {
-      return expand(family, instance);
+      Signature listed = FIB_TRY(expand(family, instance));
+      // The name may still disagree with an axis that the template fixes.
+      if (listed.name == name) return listed;
     }
   }
   Family::Instance instance;

@@ -116,12 +116,11 @@ constexpr SynthesisRule kSyntheses[] = {
     {"kv_last_page_len", Synthesis::Kind::kLastPageLen, "page_size"},
     {"last_page_len", Synthesis::Kind::kLastPageLen, "page_size"},
     {"seq_lens", Synthesis::Kind::kLastPageLen, "max_num_pages * page_size"},
-    {"sparse_indices", Synthesis::Kind::kRouting, "num_pages * page_size"},
     {"topk_ids", Synthesis::Kind::kRouting, "num_experts"},
     {"topk_weights", Synthesis::Kind::kRoutingWeights, ""},
     {"initial_state_indices", Synthesis::Kind::kSlots, "pool_size"},
     {"state_batch_indices", Synthesis::Kind::kSlots, "state_cache_size"},
-    {"positions", Synthesis::Kind::kLastPageLen, "max_seq_len - 1"},
+    {"positions", Synthesis::Kind::kSlots, "max_seq_len"},
 };
 
 bool can_limit(const Signature& signature, std::string_view limit) {
