@@ -86,8 +86,7 @@ void attend_request(const ReferenceCall& call, const AttentionCall& attention,
       const int64_t visible =
           std::min(request.kv_length, request.kv_length - request.query_count + q + 1);
       const Real lse = attend_head(attention, kv, head / group, visible,
-                                           &query[head * attention.key_dim],
-                                           std::span<Real>(result));
+                                   &query[head * attention.key_dim], std::span<Real>(result));
       const std::span<float> out(&outputs[0][(output_row * heads + head) * value_dim],
                                  static_cast<size_t>(value_dim));
       std::transform(result.begin(), result.end(), out.begin(),
@@ -102,10 +101,10 @@ Result<std::vector<int64_t>> read_offsets(const TensorSource& source, int64_t li
   std::vector<int64_t> offsets = read_integers(source);
   for (size_t i = 0; i < offsets.size(); ++i) {
     if (offsets[i] < (i == 0 ? 0 : offsets[i - 1]) || offsets[i] > limit) {
-      return fail(ErrorCode::kInvalidInput,
-                  "offset " + std::to_string(offsets[i]) + " falls back or passes " +
-                      std::to_string(limit),
-                  source.desc().name + "[" + std::to_string(i) + "]");
+      return fail(
+          ErrorCode::kInvalidInput,
+          "offset " + std::to_string(offsets[i]) + " falls back or passes " + std::to_string(limit),
+          source.desc().name + "[" + std::to_string(i) + "]");
     }
   }
   return offsets;
@@ -196,10 +195,10 @@ Result<PageTable> PageTable::read(const ReferenceCall& call, const TensorSource&
     const int64_t pages = table.offsets_[i] - table.offsets_[i - 1];
     const int64_t tokens = last ? in_last[i - 1] : table.page_size_;
     if (pages > 0 && (tokens < 1 || tokens > table.page_size_)) {
-      return fail(ErrorCode::kInvalidInput,
-                  std::to_string(tokens) + " tokens in a page of " +
-                      std::to_string(table.page_size_),
-                  last->desc().name + "[" + std::to_string(i - 1) + "]");
+      return fail(
+          ErrorCode::kInvalidInput,
+          std::to_string(tokens) + " tokens in a page of " + std::to_string(table.page_size_),
+          last->desc().name + "[" + std::to_string(i - 1) + "]");
     }
     table.lengths_.push_back(pages == 0 ? 0 : (pages - 1) * table.page_size_ + tokens);
   }

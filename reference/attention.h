@@ -23,7 +23,7 @@ struct AttentionCall {
   int64_t num_kv_heads = 0;  // divides num_heads
   int64_t key_dim = 0;
   int64_t value_dim = 0;
-  double scale = 1.0;        // of the logits
+  double scale = 1.0;  // of the logits
   std::vector<AttentionRequest> requests;
   // [num_heads, key_dim] of one query row.
   std::function<void(int64_t row, std::span<float> out)> read_query;

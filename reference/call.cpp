@@ -14,10 +14,10 @@ const TensorSource* find_input(const ReferenceCall& call, std::string_view name)
 Result<const TensorSource*> need_input(const ReferenceCall& call, std::string_view name) {
   if (const TensorSource* source = find_input(call, name)) return source;
   const Signature& signature = *call.problem.signature;
-  return fail(ErrorCode::kUnsupported,
-              "the reference '" + signature.fib.reference + "' needs an input '" +
-                  std::string(name) + "'",
-              signature.name, "name another reference in the signature's fib.reference");
+  return fail(
+      ErrorCode::kUnsupported,
+      "the reference '" + signature.fib.reference + "' needs an input '" + std::string(name) + "'",
+      signature.name, "name another reference in the signature's fib.reference");
 }
 
 std::vector<int64_t> read_integers(const TensorSource& source) {

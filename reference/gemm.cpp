@@ -80,9 +80,8 @@ Result<ReferenceOutputs> gemm_reference(const ReferenceCall& call) {
   const TensorSource* a = FIB_TRY(need_input(call, "A"));
   const TensorSource* b = FIB_TRY(need_input(call, "B"));
   ReferenceOutputs outputs = make_outputs(call.problem);
-  with_precision(call.precision, [&](auto policy) {
-    multiply<decltype(policy)>(call, *a, *b, outputs[0]);
-  });
+  with_precision(call.precision,
+                 [&](auto policy) { multiply<decltype(policy)>(call, *a, *b, outputs[0]); });
   return outputs;
 }
 

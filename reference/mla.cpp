@@ -1,6 +1,6 @@
-// mla_paged_decode, mla_paged_prefill: multi-head latent attention in its absorbed form. A cache row
-// is [ckv | kpe]; logit = sm_scale * (q_nope . ckv + q_pe . kpe), output = sum of p * ckv.
-// That is multi-query attention with keys [ckv | kpe] and values ckv.
+// mla_paged_decode, mla_paged_prefill: multi-head latent attention in its absorbed form. A cache
+// row is [ckv | kpe]; logit = sm_scale * (q_nope . ckv + q_pe . kpe), output = sum of p * ckv. That
+// is multi-query attention with keys [ckv | kpe] and values ckv.
 //   q_nope [rows, heads, ckv], q_pe [rows, heads, kpe], ckv_cache [pages, page_size, ckv],
 //   kpe_cache [pages, page_size, kpe]
 

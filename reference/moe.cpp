@@ -45,8 +45,7 @@ void run(const ReferenceCall& call, const ExpertCall& experts, std::vector<float
   const int64_t hidden = experts.hidden_size, intermediate = experts.intermediate_size;
   std::vector<int64_t> first_assignment = {0};
   for (const ExpertGroup& group : experts.groups) {
-    first_assignment.push_back(first_assignment.back() +
-                               static_cast<int64_t>(group.tokens.size()));
+    first_assignment.push_back(first_assignment.back() + static_cast<int64_t>(group.tokens.size()));
   }
 
   std::vector<Real> activations = gate_and_up<Policy>(call, experts, first_assignment);
@@ -84,8 +83,7 @@ void run(const ReferenceCall& call, const ExpertCall& experts, std::vector<float
 
 }  // namespace
 
-void run_experts(const ReferenceCall& call, const ExpertCall& experts,
-                 std::vector<float>& output) {
+void run_experts(const ReferenceCall& call, const ExpertCall& experts, std::vector<float>& output) {
   with_precision(call.precision,
                  [&](auto policy) { run<decltype(policy)>(call, experts, output); });
 }

@@ -71,7 +71,8 @@ std::vector<std::pair<int64_t, double>> route(const Router& router, std::span<co
 void round_to_scaled_fp8(std::span<float> values) {
   constexpr float kLargest = 448.0f;
   for (size_t first = 0; first < values.size(); first += kBlock) {
-    const std::span<float> block = values.subspan(first, std::min<size_t>(kBlock, values.size() - first));
+    const std::span<float> block =
+        values.subspan(first, std::min<size_t>(kBlock, values.size() - first));
     float highest = 0.0f;
     for (const float value : block) highest = std::max(highest, std::abs(value));
     if (highest == 0.0f) continue;

@@ -28,8 +28,7 @@ void read_int4_row(const TensorSource& packed, const TensorSource& scale, int64_
 
 // Experts in ascending order, each with its tokens in ascending order.
 Result<std::vector<ExpertGroup>> group_by_expert(const TensorSource& ids,
-                                                 const TensorSource& weights,
-                                                 int64_t num_experts) {
+                                                 const TensorSource& weights, int64_t num_experts) {
   const int64_t top_k = ids.desc().shape[1];
   const std::vector<int64_t> expert = read_integers(ids);
   std::vector<float> weight(expert.size());

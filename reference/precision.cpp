@@ -66,8 +66,7 @@ FIB_INLINE void multiply_panel_of(const float* rows, int64_t row_stride, int64_t
   constexpr int kRows = 4;
   int64_t r = 0;
   for (; r + kRows <= num_rows; r += kRows) {
-    multiply_rows<kRows>(rows + r * row_stride, row_stride, columns, depth,
-                         sums + r * kPanelWidth);
+    multiply_rows<kRows>(rows + r * row_stride, row_stride, columns, depth, sums + r * kPanelWidth);
   }
   for (; r < num_rows; ++r) {
     multiply_rows<1>(rows + r * row_stride, row_stride, columns, depth, sums + r * kPanelWidth);
@@ -118,7 +117,8 @@ FIB_VECTOR_CLONES void dequantise_int4(const uint32_t* words, const float* scale
   for (int64_t word = 0; word < count / 8; ++word) {
     const float scale = scales[word / 4];
     for (int i = 0; i < 8; ++i) {
-      out[8 * word + i] = static_cast<float>(static_cast<int>(words[word] >> 4 * i & 15) - 8) * scale;
+      out[8 * word + i] =
+          static_cast<float>(static_cast<int>(words[word] >> 4 * i & 15) - 8) * scale;
     }
   }
 }

@@ -13,9 +13,7 @@ class FunctionReference final : public Reference {
       : id_(id), function_(function) {}
 
   std::string_view id() const override { return id_; }
-  Result<ReferenceOutputs> run(const ReferenceCall& call) const override {
-    return function_(call);
-  }
+  Result<ReferenceOutputs> run(const ReferenceCall& call) const override { return function_(call); }
 
  private:
   std::string_view id_;

@@ -91,8 +91,8 @@ bool draws_floats(const ValueRule& rule) {
 // Calls body(batch, offset in the batch, count, position in the output) until `count` elements
 // from `first` on are done. Batches start at even elements.
 template <class Body>
-void for_each_batch(const Generated& generated, const ValueRule& rule, int64_t first,
-                    int64_t count, const Body& body) {
+void for_each_batch(const Generated& generated, const ValueRule& rule, int64_t first, int64_t count,
+                    const Body& body) {
   Batch batch;
   int64_t done = 0;
   while (done < count) {
@@ -122,8 +122,8 @@ void store_words(const ValueRule& rule, const Batch& batch, int skip, int count,
 }
 
 // Nibbles, low first, at nibble `position` of `out`, which was zero.
-void store_nibbles(const ValueRule& rule, const Batch& batch, int skip, int count,
-                   int64_t position, std::byte* out) {
+void store_nibbles(const ValueRule& rule, const Batch& batch, int skip, int count, int64_t position,
+                   std::byte* out) {
   for (int i = 0; i < count; ++i) {
     const auto nibble = static_cast<std::byte>(stored_bits(rule, batch, skip + i));
     out[(position + i) / 2] |= nibble << (4 * ((position + i) % 2));
@@ -196,8 +196,8 @@ class GeneratedSource final : public TensorSource {
     const int bits = bits_of(desc_.dtype);
     const auto size = static_cast<int64_t>(out.size());
     const int64_t first = first_byte * 8 / bits;
-    const int64_t last = std::min(((first_byte + size) * 8 + bits - 1) / bits,
-                                  desc_.num_elements());
+    const int64_t last =
+        std::min(((first_byte + size) * 8 + bits - 1) / bits, desc_.num_elements());
     const int64_t skipped = first_byte - first * bits / 8;  // of an element cut in two
     if (skipped == 0 && storage_bytes(desc_.dtype, last - first) == out.size()) {
       fill_generated(generated_, desc_.dtype, first, last - first, out.data());

@@ -12,10 +12,10 @@
 //                bool: a fair coin
 // `stream` is the input's position in the signature; float4 elements are nibbles.
 
+#include <fib/philox.h>
+
 #include <cstdint>
 #include <memory>
-
-#include <fib/philox.h>
 
 #include "signatures/tensor_source.h"
 

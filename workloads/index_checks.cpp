@@ -16,8 +16,7 @@ Failure refuse(const IndexTensor& tensor, size_t position, std::string message) 
 
 }  // namespace
 
-Result<void> check_indptr(const IndexTensor& tensor, int64_t total,
-                          const std::string& total_axis) {
+Result<void> check_indptr(const IndexTensor& tensor, int64_t total, const std::string& total_axis) {
   const std::span<const int64_t> values = tensor.values;
   if (values.empty()) {
     return fail(ErrorCode::kInvalidInput,

@@ -80,8 +80,7 @@ std::vector<std::unique_ptr<TensorSource>> open_sources(const InputSet& inputs) 
     } else if (const auto* bytes = std::get_if<InputBytes>(&value.source)) {
       sources.push_back(std::make_unique<BytesSource>(value.desc, *bytes));
     } else {
-      sources.push_back(
-          std::make_unique<ScalarSource>(value.desc, std::get<double>(value.source)));
+      sources.push_back(std::make_unique<ScalarSource>(value.desc, std::get<double>(value.source)));
     }
   }
   return sources;

@@ -30,7 +30,7 @@ struct InputSet {
 };
 
 struct InputOptions {
-  uint64_t seed = 0;         // of the floating values
+  uint64_t seed = 0;  // of the floating values
   // Structure seed: routing, page tables. 0: derived from the workload's id, so that a workload
   // means the same traffic on every machine.
   uint64_t structure_seed = 0;
@@ -41,9 +41,9 @@ struct InputOptions {
 // reads it. Blobs whose ids all lie in [1, num_pages] (captures with 1-based pages) keep their
 // meaning: num_pages grows by what the largest id needs, and `notes` says so.
 struct InputPlan {
-  Problem problem;                  // axes possibly widened, see above
+  Problem problem;                    // axes possibly widened, see above
   std::vector<InputValue> structure;  // values of explicit inputs; Generated ones with seed 0
-  std::vector<std::string> notes;   // what was synthesised or adjusted, for the verdict's log
+  std::vector<std::string> notes;     // what was synthesised or adjusted, for the verdict's log
 };
 Result<InputPlan> plan_inputs(const Problem& problem, uint64_t structure_seed = 0);
 
@@ -51,8 +51,5 @@ Result<InputPlan> plan_inputs(const Problem& problem, uint64_t structure_seed = 
 InputSet with_seed(const InputPlan& plan, uint64_t seed);
 
 std::vector<std::unique_ptr<TensorSource>> open_sources(const InputSet& inputs);
-
-// The fib.synthesis-driven and constraint-driven makers, one input's bytes. See synthesis.cpp.
-// Distribution of lengths and routing is skewed as real traffic is.
 
 }  // namespace fib

@@ -103,9 +103,10 @@ class InputPlanner final : private ExpressionScope {
     const bool has_distribution = given != signature_.fib.distributions.end();
     const bool is_scalar = desc.is_host_scalar || desc.shape.empty();
     if (is_scalar && !has_distribution) {
-      return error(ErrorCode::kInvalidInput,
-                   fmt::format("the workload gives no value for the scalar {}", desc.name),
-                   fmt::format("write \"{}\": {{\"type\": \"scalar\", \"value\": ...}}", desc.name));
+      return error(
+          ErrorCode::kInvalidInput,
+          fmt::format("the workload gives no value for the scalar {}", desc.name),
+          fmt::format("write \"{}\": {{\"type\": \"scalar\", \"value\": ...}}", desc.name));
     }
     if (synthesis_of(i).kind != Kind::kNone) {
       missing_.push_back(i);
@@ -165,10 +166,10 @@ class InputPlanner final : private ExpressionScope {
                                dtype_name(stored.dtype), dtype_name(desc.dtype)));
     }
     if (stored.shape != desc.shape) {
-      return error(ErrorCode::kInvalidInput,
-                   fmt::format("{}: {} has shape [{}], the workload's axes give [{}]", desc.name,
-                               file.string(), fmt::join(stored.shape, ", "),
-                               fmt::join(desc.shape, ", ")));
+      return error(
+          ErrorCode::kInvalidInput,
+          fmt::format("{}: {} has shape [{}], the workload's axes give [{}]", desc.name,
+                      file.string(), fmt::join(stored.shape, ", "), fmt::join(desc.shape, ", ")));
     }
     set_bytes(i, std::make_shared<std::vector<std::byte>>(stored.data.begin(), stored.data.end()));
     return {};
@@ -271,16 +272,14 @@ class InputPlanner final : private ExpressionScope {
       if (found == plan_.problem.axes.end() ||
           (uses_axis(signature_.inputs[other]) &&
            std::holds_alternative<InputBytes>(plan_.structure[other].source))) {
-        return error(ErrorCode::kInvalidInput,
-                     fmt::format("{}: {}, but {} can't grow to {}", inputs()[i].name, reason, axis,
-                                 value));
+        return error(ErrorCode::kInvalidInput, fmt::format("{}: {}, but {} can't grow to {}",
+                                                           inputs()[i].name, reason, axis, value));
       }
     }
     plan_.notes.push_back(fmt::format("{}: {}; {} raised from {} to {}", inputs()[i].name, reason,
                                       axis, found->second, value));
     found->second = value;
-    const auto reshape = [&](const std::vector<TensorSpec>& specs,
-                             std::vector<TensorDesc>& descs) {
+    const auto reshape = [&](const std::vector<TensorSpec>& specs, std::vector<TensorDesc>& descs) {
       for (size_t t = 0; t < specs.size(); ++t) {
         for (size_t d = 0; d < descs[t].shape.size(); ++d) {
           if ((*specs[t].shape)[d] == axis) descs[t].shape[d] = value;
@@ -373,8 +372,8 @@ class InputPlanner final : private ExpressionScope {
       const int64_t longest =
           minimum.empty() ? 0 : *std::max_element(minimum.begin(), minimum.end());
       if (longest > pages || total > pages * requests) {
-        FIB_CHECK(widen_limit(*table, total, fmt::format("{} pages don't hold {} {}", pages, axis,
-                                                         total)));
+        FIB_CHECK(widen_limit(*table, total,
+                              fmt::format("{} pages don't hold {} {}", pages, axis, total)));
       } else {
         maximum = std::min(pages, total);
       }
@@ -410,8 +409,7 @@ class InputPlanner final : private ExpressionScope {
 
   Result<void> make_page_table(size_t i, Draws& draws) {
     const std::vector<int64_t> lengths = pages_of_table(i);
-    const int64_t longest =
-        lengths.empty() ? 0 : *std::max_element(lengths.begin(), lengths.end());
+    const int64_t longest = lengths.empty() ? 0 : *std::max_element(lengths.begin(), lengths.end());
     if (longest > FIB_TRY(limit_of(i))) {
       FIB_CHECK(widen_limit(i, longest, fmt::format("a request has {} pages", longest)));
     }
@@ -489,9 +487,8 @@ class InputPlanner final : private ExpressionScope {
     for (const Expression& constraint : signature_.constraints) {
       const Result<double> holds = constraint.evaluate(*this);
       if (!holds) {
-        plan_.notes.push_back(
-            fmt::format("constraint '{}' not checked: {}", constraint.text(),
-                        holds.error().message));
+        plan_.notes.push_back(fmt::format("constraint '{}' not checked: {}", constraint.text(),
+                                          holds.error().message));
       } else if (*holds == 0.0) {
         return error(ErrorCode::kInvalidInput,
                      fmt::format("the constraint '{}' of {} does not hold", constraint.text(),

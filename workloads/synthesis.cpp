@@ -106,8 +106,8 @@ std::vector<int64_t> page_table(const std::vector<int64_t>& lengths, int64_t num
   constexpr int64_t kRun = 8;
   const std::vector<int64_t> offsets = offsets_of(lengths);
   const std::vector<int64_t> pool = shuffled_runs(num_pages, kRun, draws);
-  const auto longest = static_cast<size_t>(
-      std::max_element(lengths.begin(), lengths.end()) - lengths.begin());
+  const auto longest =
+      static_cast<size_t>(std::max_element(lengths.begin(), lengths.end()) - lengths.begin());
   const std::vector<int64_t> shared =
       shared_prefixes(lengths, longest, std::max<int64_t>(0, offsets.back() - num_pages));
 
@@ -132,8 +132,8 @@ std::vector<int64_t> last_page_lengths(const std::vector<int64_t>& pages,
                                        int64_t page_size, Draws& draws) {
   std::vector<int64_t> last;
   for (size_t i = 0; i < pages.size(); ++i) {
-    const int64_t least = std::clamp<int64_t>(minimum_tokens[i] - (pages[i] - 1) * page_size, 1,
-                                              page_size);
+    const int64_t least =
+        std::clamp<int64_t>(minimum_tokens[i] - (pages[i] - 1) * page_size, 1, page_size);
     last.push_back(pages[i] == 0 ? page_size : least + draws.below(page_size - least + 1));
   }
   return last;

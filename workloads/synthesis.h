@@ -30,7 +30,7 @@ class Draws {
 std::vector<int64_t> skewed_lengths(int64_t total, const std::vector<int64_t>& minimum,
                                     int64_t maximum, Draws& draws);
 
-std::vector<int64_t> offsets_of(const std::vector<int64_t>& lengths);   // [0, l0, l0+l1, ...]
+std::vector<int64_t> offsets_of(const std::vector<int64_t>& lengths);  // [0, l0, l0+l1, ...]
 std::vector<int64_t> lengths_of(const std::vector<int64_t>& offsets);
 
 // Page ids in [0, num_pages) for requests of `lengths` pages: in short runs of neighbours, as an

@@ -119,8 +119,8 @@ Result<std::vector<Workload>> builtin_workloads(const fs::path& folder,
     if (!sets.empty()) return std::move(sets.front().workloads);
   }
   return fail(ErrorCode::kNotFound,
-              fmt::format("there are no built-in workloads of {}", signature.name),
-              folder.string(), "name a file or a dataset with workloads of your own");
+              fmt::format("there are no built-in workloads of {}", signature.name), folder.string(),
+              "name a file or a dataset with workloads of your own");
 }
 
 }  // namespace fib

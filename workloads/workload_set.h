@@ -18,8 +18,8 @@ struct WorkloadSet {
 
 // `path`: a .jsonl(.gz) file, or a dataset root (finds workloads/**/<name>.jsonl, any nesting,
 // and rows of `solution: null` in traces). Only rows of `signature` (empty: all).
-// Each workload once, by its id. The dataset root (for blob paths) of a file is the nearest ancestor
-// folder that contains `blob/`, else `definitions/`, else `workloads/`.
+// Each workload once, by its id. The dataset root (for blob paths) of a file is the nearest
+// ancestor folder that contains `blob/`, else `definitions/`, else `workloads/`.
 Result<std::vector<WorkloadSet>> read_workloads(const std::filesystem::path& path,
                                                 std::string_view signature = {});
 

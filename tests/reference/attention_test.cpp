@@ -67,16 +67,22 @@ std::string gqa_definition(bool is_prefill, int page_size) {
              "num_qo_heads": {"type": "const", "value": 4},
              "num_kv_heads": {"type": "const", "value": 2},
              "head_dim": {"type": "const", "value": 8}},
-    "inputs": {"q": {"shape": [")json" + rows + R"json(", "num_qo_heads", "head_dim"], "dtype": "bfloat16"},
-      "k_cache": {"shape": ["num_pages", "page_size", "num_kv_heads", "head_dim"], "dtype": "bfloat16"},
-      "v_cache": {"shape": ["num_pages", "page_size", "num_kv_heads", "head_dim"], "dtype": "bfloat16"},)json" +
+    "inputs": {"q": {"shape": [")json" +
+         rows + R"json(", "num_qo_heads", "head_dim"], "dtype": "bfloat16"},
+      "k_cache": {"shape": ["num_pages", "page_size", "num_kv_heads", "head_dim"],
+                  "dtype": "bfloat16"},
+      "v_cache": {"shape": ["num_pages", "page_size", "num_kv_heads", "head_dim"],
+                  "dtype": "bfloat16"},)json" +
          (is_prefill ? R"("qo_indptr": {"shape": ["len_indptr"], "dtype": "int32"},)" : "") +
          R"json("kv_indptr": {"shape": ["len_indptr"], "dtype": "int32"},
       "kv_indices": {"shape": ["num_kv_indices"], "dtype": "int32"},)json" +
-         (page_size > 1 ? R"("kv_last_page_len": {"shape": ["batch_size"], "dtype": "int32"},)" : "") +
+         (page_size > 1 ? R"("kv_last_page_len": {"shape": ["batch_size"], "dtype": "int32"},)"
+                        : "") +
          R"json("sm_scale": {"shape": null, "dtype": "float32"}},
-    "outputs": {"output": {"shape": [")json" + rows + R"json(", "num_qo_heads", "head_dim"], "dtype": "bfloat16"},
-                "lse": {"shape": [")json" + rows + R"json(", "num_qo_heads"], "dtype": "float32"}},
+    "outputs": {"output": {"shape": [")json" +
+         rows + R"json(", "num_qo_heads", "head_dim"], "dtype": "bfloat16"},
+                "lse": {"shape": [")json" +
+         rows + R"json(", "num_qo_heads"], "dtype": "float32"}},
     "reference": "def run(q): pass"})json";
 }
 
@@ -99,13 +105,13 @@ void check_paged(const PagedCase& c) {
   const auto requests = static_cast<int64_t>(c.kv_indptr.size()) - 1;
   const auto rows = static_cast<int64_t>(c.qo_indptr.back());
   constexpr int64_t kPages = 7;
-  const Problem problem = make_problem(
-      make_signature(gqa_definition(c.is_prefill, c.page_size)),
-      R"({"uuid": "u", "inputs": {"sm_scale": {"type": "scalar", "value": 0.35}},
-          "axes": {"num_pages": 7, "batch_size": )" + std::to_string(requests) +
-          ", \"total_q\": " + std::to_string(rows) + ", \"len_indptr\": " +
-          std::to_string(requests + 1) + ", \"num_kv_indices\": " +
-          std::to_string(c.pages.size()) + "}}");
+  const Problem problem =
+      make_problem(make_signature(gqa_definition(c.is_prefill, c.page_size)),
+                   R"({"uuid": "u", "inputs": {"sm_scale": {"type": "scalar", "value": 0.35}},
+          "axes": {"num_pages": 7, "batch_size": )" +
+                       std::to_string(requests) + ", \"total_q\": " + std::to_string(rows) +
+                       ", \"len_indptr\": " + std::to_string(requests + 1) +
+                       ", \"num_kv_indices\": " + std::to_string(c.pages.size()) + "}}");
   const auto plan = plan_inputs(problem);
   ASSERT_TRUE(plan) << plan.error().to_string();
   InputSet inputs = with_seed(*plan, 17);
@@ -152,21 +158,37 @@ void check_paged(const PagedCase& c) {
 }
 
 TEST(GqaPagedDecode, EmptyRequestSingleTokenAndSharedPages) {
-  check_paged({.is_prefill = false, .page_size = 1, .qo_indptr = {0, 1, 2, 3},
-               .kv_indptr = {0, 5, 5, 6}, .pages = {3, 1, 0, 6, 2, 1}, .last = {}});
+  check_paged({.is_prefill = false,
+               .page_size = 1,
+               .qo_indptr = {0, 1, 2, 3},
+               .kv_indptr = {0, 5, 5, 6},
+               .pages = {3, 1, 0, 6, 2, 1},
+               .last = {}});
 }
 
 TEST(GqaPagedDecode, LastPageLengths) {
-  check_paged({.is_prefill = false, .page_size = 4, .qo_indptr = {0, 1, 2, 3, 4},
-               .kv_indptr = {0, 2, 2, 3, 5}, .pages = {3, 1, 0, 6, 2}, .last = {1, 4, 3, 4}});
+  check_paged({.is_prefill = false,
+               .page_size = 4,
+               .qo_indptr = {0, 1, 2, 3, 4},
+               .kv_indptr = {0, 2, 2, 3, 5},
+               .pages = {3, 1, 0, 6, 2},
+               .last = {1, 4, 3, 4}});
 }
 
 TEST(GqaPagedPrefill, CausalFromTheBottomRight) {
   // As many keys as queries; more keys; fewer keys than queries (the first see nothing); none.
-  check_paged({.is_prefill = true, .page_size = 1, .qo_indptr = {0, 3, 5, 9, 10},
-               .kv_indptr = {0, 3, 7, 9, 9}, .pages = {3, 1, 0, 6, 2, 1, 5, 4, 0}, .last = {}});
-  check_paged({.is_prefill = true, .page_size = 4, .qo_indptr = {0, 3, 8},
-               .kv_indptr = {0, 1, 3}, .pages = {3, 1, 0}, .last = {3, 2}});
+  check_paged({.is_prefill = true,
+               .page_size = 1,
+               .qo_indptr = {0, 3, 5, 9, 10},
+               .kv_indptr = {0, 3, 7, 9, 9},
+               .pages = {3, 1, 0, 6, 2, 1, 5, 4, 0},
+               .last = {}});
+  check_paged({.is_prefill = true,
+               .page_size = 4,
+               .qo_indptr = {0, 3, 8},
+               .kv_indptr = {0, 1, 3},
+               .pages = {3, 1, 0},
+               .last = {3, 2}});
 }
 
 TEST(GqaPagedDecode, RefusesPagesThatAreNotThere) {
@@ -251,14 +273,16 @@ TEST(MlaPagedDecode, IsMultiQueryAttentionOverTheLatentRows) {
              "head_dim_kpe": {"type": "const", "value": 4},
              "page_size": {"type": "const", "value": 1}},
     "constraints": ["num_kv_indices == kv_indptr[-1].item()"],
-    "inputs": {"q_nope": {"shape": ["batch_size", "num_qo_heads", "head_dim_ckv"], "dtype": "bfloat16"},
+    "inputs": {"q_nope": {"shape": ["batch_size", "num_qo_heads", "head_dim_ckv"],
+                 "dtype": "bfloat16"},
       "q_pe": {"shape": ["batch_size", "num_qo_heads", "head_dim_kpe"], "dtype": "bfloat16"},
       "ckv_cache": {"shape": ["num_pages", "page_size", "head_dim_ckv"], "dtype": "bfloat16"},
       "kpe_cache": {"shape": ["num_pages", "page_size", "head_dim_kpe"], "dtype": "bfloat16"},
       "kv_indptr": {"shape": ["len_indptr"], "dtype": "int32"},
       "kv_indices": {"shape": ["num_kv_indices"], "dtype": "int32"},
       "sm_scale": {"shape": null, "dtype": "float32"}},
-    "outputs": {"output": {"shape": ["batch_size", "num_qo_heads", "head_dim_ckv"], "dtype": "bfloat16"},
+    "outputs": {"output": {"shape": ["batch_size", "num_qo_heads", "head_dim_ckv"],
+                 "dtype": "bfloat16"},
                 "lse": {"shape": ["batch_size", "num_qo_heads"], "dtype": "float32"}},
     "reference": "def run(q): pass"})json"),
                                        R"({"uuid": "u", "axes": {"batch_size": 3, "num_pages": 40,

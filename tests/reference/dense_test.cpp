@@ -14,7 +14,8 @@ namespace {
 SignaturePtr norm_signature(const std::string& residual = {}) {
   return make_signature(R"json({"name": "rmsnorm_h6", "op_type": "rmsnorm",
     "axes": {"batch_size": {"type": "var"}, "hidden_size": {"type": "const", "value": 96}},
-    "inputs": {"hidden_states": {"shape": ["batch_size", "hidden_size"], "dtype": "bfloat16"},)json" +
+    "inputs": {"hidden_states": {"shape": ["batch_size", "hidden_size"],
+                                 "dtype": "bfloat16"},)json" +
                         residual + R"json(
                "weight": {"shape": ["hidden_size"], "dtype": "bfloat16"}},
     "outputs": {"output": {"shape": ["batch_size", "hidden_size"], "dtype": "bfloat16"}},
@@ -28,8 +29,10 @@ SignaturePtr fused_signature() {
 
 SignaturePtr gemm_signature(int n, int k) {
   return make_signature(R"({"name": "g", "op_type": "gemm",
-    "axes": {"M": {"type": "var"}, "N": {"type": "const", "value": )" + std::to_string(n) + R"json(},
-             "K": {"type": "const", "value": )json" + std::to_string(k) + R"json(}},
+    "axes": {"M": {"type": "var"}, "N": {"type": "const", "value": )" +
+                        std::to_string(n) + R"json(},
+             "K": {"type": "const", "value": )json" +
+                        std::to_string(k) + R"json(}},
     "inputs": {"A": {"shape": ["M", "K"], "dtype": "float16"},
                "B": {"shape": ["N", "K"], "dtype": "float16"}},
     "outputs": {"C": {"shape": ["M", "N"], "dtype": "float16"}},
@@ -44,8 +47,9 @@ InputSet inputs_for(const Problem& problem, uint64_t seed) {
 
 TEST(RmsNorm, MatchesTheFormula) {
   for (const bool is_fused : {false, true}) {
-    const Problem problem = make_problem(is_fused ? fused_signature() : norm_signature(),
-                                         R"({"uuid": "u", "axes": {"batch_size": 37}, "inputs": {}})");
+    const Problem problem =
+        make_problem(is_fused ? fused_signature() : norm_signature(),
+                     R"({"uuid": "u", "axes": {"batch_size": 37}, "inputs": {}})");
     ASSERT_EQ(problem.signature->fib.reference, is_fused ? "fused_add_rmsnorm" : "rmsnorm");
     const InputSet inputs = inputs_for(problem, 3);
     std::vector<double> x = values_of(inputs, "hidden_states");
@@ -69,8 +73,8 @@ TEST(RmsNorm, MatchesTheFormula) {
 }
 
 TEST(RmsNorm, NotANumberStaysInItsRow) {
-  const Problem problem = make_problem(
-      norm_signature(), R"({"uuid": "u", "axes": {"batch_size": 3}, "inputs": {}})");
+  const Problem problem =
+      make_problem(norm_signature(), R"({"uuid": "u", "axes": {"batch_size": 3}, "inputs": {}})");
   InputSet inputs = inputs_for(problem, 1);
   std::vector<double> hidden = values_of(inputs, "hidden_states");
   hidden[96 + 5] = std::numeric_limits<double>::quiet_NaN();
@@ -86,8 +90,8 @@ TEST(RmsNorm, NotANumberStaysInItsRow) {
 }
 
 TEST(RmsNorm, NoRows) {
-  const Problem problem = make_problem(
-      norm_signature(), R"({"uuid": "u", "axes": {"batch_size": 0}, "inputs": {}})");
+  const Problem problem =
+      make_problem(norm_signature(), R"({"uuid": "u", "axes": {"batch_size": 0}, "inputs": {}})");
   const auto outputs = run_reference(problem, inputs_for(problem, 1), Precision::kExact);
   ASSERT_TRUE(outputs);
   EXPECT_TRUE((*outputs)[0].empty());
@@ -98,11 +102,11 @@ TEST(Gemm, MatchesTheFormulaAtBlockEdges) {
   struct Size {
     int m, n, k;
   };
-  for (const auto& [m, n, k] : {Size{1, 1, 1}, {3, 17, 513}, {5, 64, 512}, {259, 65, 40},
-                                {2, 130, 1100}, {0, 16, 8}}) {
+  for (const auto& [m, n, k] :
+       {Size{1, 1, 1}, {3, 17, 513}, {5, 64, 512}, {259, 65, 40}, {2, 130, 1100}, {0, 16, 8}}) {
     const Problem problem =
-        make_problem(gemm_signature(n, k), R"({"uuid": "u", "inputs": {}, "axes": {"M": )" +
-                                               std::to_string(m) + "}}");
+        make_problem(gemm_signature(n, k),
+                     R"({"uuid": "u", "inputs": {}, "axes": {"M": )" + std::to_string(m) + "}}");
     const InputSet inputs = inputs_for(problem, 9);
     const std::vector<double> a = values_of(inputs, "A"), b = values_of(inputs, "B");
     const auto exact = run_reference(problem, inputs, Precision::kExact);
@@ -112,7 +116,8 @@ TEST(Gemm, MatchesTheFormulaAtBlockEdges) {
     for (int i = 0; i < m; ++i) {
       for (int j = 0; j < n; ++j) {
         long double sum = 0;
-        for (int d = k - 1; d >= 0; --d) sum += static_cast<long double>(a[i * k + d]) * b[j * k + d];
+        for (int d = k - 1; d >= 0; --d)
+          sum += static_cast<long double>(a[i * k + d]) * b[j * k + d];
         ASSERT_NEAR((*exact)[0][i * n + j], sum, 1e-6L * std::abs(sum) + 1e-12L)
             << m << "x" << n << "x" << k << " at " << i << ", " << j;
       }

@@ -14,7 +14,8 @@ namespace fib {
 inline double relative_rms(const std::vector<float>& values, const std::vector<float>& exact) {
   double error = 0, size = 0;
   for (size_t i = 0; i < exact.size(); ++i) {
-    error += (static_cast<double>(values[i]) - exact[i]) * (static_cast<double>(values[i]) - exact[i]);
+    error +=
+        (static_cast<double>(values[i]) - exact[i]) * (static_cast<double>(values[i]) - exact[i]);
     size += static_cast<double>(exact[i]) * exact[i];
   }
   return std::sqrt(error / size);

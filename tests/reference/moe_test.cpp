@@ -58,15 +58,15 @@ TEST_F(Int4, MatchesATokenByTokenLoop) {
           double gate = 0, up = 0;
           for (int64_t h = 0; h < kHidden; ++h) {
             gate += x[t * kHidden + h] * weight(w13, s13, (e * 2 * kInner + i) * kHidden + h);
-            up += x[t * kHidden + h] *
-                  weight(w13, s13, (e * 2 * kInner + kInner + i) * kHidden + h);
+            up +=
+                x[t * kHidden + h] * weight(w13, s13, (e * 2 * kInner + kInner + i) * kHidden + h);
           }
           activation.push_back(silu(gate) * up);
         }
         for (int64_t h = 0; h < kHidden; ++h) {
           for (int64_t i = 0; i < kInner; ++i) {
-            expected[h] += routing[t * 3 + k] * activation[i] *
-                           weight(w2, s2, (e * kHidden + h) * kInner + i);
+            expected[h] +=
+                routing[t * 3 + k] * activation[i] * weight(w2, s2, (e * kHidden + h) * kInner + i);
           }
         }
       }

@@ -36,10 +36,11 @@ TEST(Philox, AnElementIsHalfABlock) {
 
 // The integer narrowing that the device shares, against the conversions of signatures/base.
 TEST(Philox, NarrowingAgreesWithTheBaseConversions) {
-  std::vector<float> values = {0.0f, -0.0f, 1.0f, -1.5f, 447.0f, 448.0f, 464.0f, 480.0f, -1e6f,
-                               65504.0f, 65519.0f, 65520.0f, 1e-8f, 5.9604645e-8f, 2.98e-8f,
-                               0.25f, 0.75f, 1.25f, 5.0f, 6.0f, 7.0f, 0.001953125f, 0.0009765625f,
-                               1.5e-5f, 57344.0f, 61440.0f, 3.4e38f};
+  std::vector<float> values = {
+      0.0f,         -0.0f,         1.0f,     -1.5f,    447.0f,   448.0f, 464.0f,
+      480.0f,       -1e6f,         65504.0f, 65519.0f, 65520.0f, 1e-8f,  5.9604645e-8f,
+      2.98e-8f,     0.25f,         0.75f,    1.25f,    5.0f,     6.0f,   7.0f,
+      0.001953125f, 0.0009765625f, 1.5e-5f,  57344.0f, 61440.0f, 3.4e38f};
   for (uint64_t i = 0; i < 200000; ++i) {  // any exponent, any mantissa
     const auto bits = static_cast<uint32_t>(philox_element_bits(i, 1, 2));
     float value;
@@ -56,10 +57,10 @@ TEST(Philox, NarrowingAgreesWithTheBaseConversions) {
   }
 }
 
-constexpr DType kAllDTypes[] = {
-    DType::kFloat32,    DType::kFloat16, DType::kBFloat16, DType::kFloat8E4M3FN,
-    DType::kFloat8E5M2, DType::kFloat4E2M1, DType::kInt64, DType::kInt32,
-    DType::kInt16,      DType::kInt8,    DType::kBool};
+constexpr DType kAllDTypes[] = {DType::kFloat32,      DType::kFloat16,    DType::kBFloat16,
+                                DType::kFloat8E4M3FN, DType::kFloat8E5M2, DType::kFloat4E2M1,
+                                DType::kInt64,        DType::kInt32,      DType::kInt16,
+                                DType::kInt8,         DType::kBool};
 
 uint64_t stored_element(DType dtype, const std::vector<std::byte>& storage, int64_t i) {
   const int bits = bits_of(dtype);
@@ -70,9 +71,8 @@ uint64_t stored_element(DType dtype, const std::vector<std::byte>& storage, int6
 }
 
 std::vector<Distribution> distributions_for(DType dtype) {
-  std::vector<Distribution> all = {resolve_distribution({}, dtype),
-                                   {Kind::kBits, 0, 0},
-                                   {Kind::kUniformInt, 0, 1}};
+  std::vector<Distribution> all = {
+      resolve_distribution({}, dtype), {Kind::kBits, 0, 0}, {Kind::kUniformInt, 0, 1}};
   if (is_floating(dtype)) {
     all.push_back({Kind::kNormal, 0.5, 3.0});
     all.push_back({Kind::kUniform, -0.25, 0.75});

@@ -56,7 +56,9 @@ class Dataset {
   void write(const std::vector<std::pair<std::string, std::vector<int32_t>>>& tensors) {
     std::vector<StoredTensor> stored;
     for (const auto& [name, values] : tensors) {
-      stored.push_back({name, DType::kInt32, {static_cast<int64_t>(values.size())},
+      stored.push_back({name,
+                        DType::kInt32,
+                        {static_cast<int64_t>(values.size())},
                         std::as_bytes(std::span(values))});
     }
     fs::create_directories(folder_ / "blob");
@@ -86,9 +88,8 @@ void expect_error(const Result<T>& result, std::initializer_list<std::string_vie
 }
 
 bool has_note(const InputPlan& plan, std::string_view part) {
-  return std::any_of(plan.notes.begin(), plan.notes.end(), [&](const std::string& note) {
-    return note.find(part) != std::string::npos;
-  });
+  return std::any_of(plan.notes.begin(), plan.notes.end(),
+                     [&](const std::string& note) { return note.find(part) != std::string::npos; });
 }
 
 TEST(PlanInputs, LoadsBlobs) {
@@ -200,7 +201,8 @@ TEST(PlanInputs, ASeedChangesValuesAndNotStructure) {
 TEST(PlanInputs, FloatingBlobsCannotBeSynthesised) {
   const Problem problem = make_problem(decode_signature(), R"json({"uuid": "u",
     "axes": {"batch_size": 1, "num_pages": 2, "len_indptr": 2, "num_kv_indices": 1},
-    "inputs": {"q": {"type": "safetensors", "path": "blob/q.safetensors", "tensor_key": "q"}}})json");
+    "inputs": {"q": {"type": "safetensors", "path": "blob/q.safetensors",
+                     "tensor_key": "q"}}})json");
   const Result<InputPlan> plan = plan_inputs(problem);
   expect_error(plan, {"rows.jsonl:7", "q: blob", "not there"});
   EXPECT_EQ(plan.error().code, ErrorCode::kNotFound);
@@ -223,12 +225,14 @@ TEST(PlanInputs, AFalseConstraintIsNamed) {
     "inputs": {"x": {"shape": ["total"], "dtype": "float32"},
                "ids_indptr": {"shape": ["n"], "dtype": "int32"}},
     "outputs": {"y": {"shape": ["n"], "dtype": "float32"}}, "reference": "def run(x): pass"})json");
-  expect_error(plan_inputs(make_problem(
-                   signature, R"json({"uuid": "u", "axes": {"n": 2, "total": 4}, "inputs": {}})json")),
-               {"rows.jsonl:7", "max(ids_indptr) < 3", "does not hold"});
+  expect_error(
+      plan_inputs(make_problem(
+          signature, R"json({"uuid": "u", "axes": {"n": 2, "total": 4}, "inputs": {}})json")),
+      {"rows.jsonl:7", "max(ids_indptr) < 3", "does not hold"});
 }
 
-// ---- The public dataset's rows, whose blobs are nowhere to be had ----------------------------------
+// ---- The public dataset's rows, whose blobs are nowhere to be had
+// ----------------------------------
 
 fs::path dataset_folder() {
   return fs::path(FIB_SOURCE_DIR) / "../shared/data/flashinfer-trace/main";
@@ -243,7 +247,8 @@ class PublicDataset : public testing::Test {
 
 // Causal prefill: wherever the keys suffice, each request has at least its queries.
 void expect_enough_keys(const InputPlan& plan) {
-  const std::vector<int64_t> q = integers_of(plan, "qo_indptr"), kv = integers_of(plan, "kv_indptr");
+  const std::vector<int64_t> q = integers_of(plan, "qo_indptr"),
+                             kv = integers_of(plan, "kv_indptr");
   if (q.back() > kv.back()) return;
   for (size_t i = 1; i < q.size(); ++i) ASSERT_GE(kv[i] - kv[i - 1], q[i] - q[i - 1]);
 }
@@ -279,9 +284,9 @@ TEST_F(PublicDataset, RealDecodeBlobsLoad) {
   ASSERT_TRUE(sets) << sets.error().to_string();
   ASSERT_EQ(sets->size(), 1u);
   ASSERT_EQ(sets->front().workloads.size(), 48u);
-  const auto signature = read_signature(
-      early / "definitions/decode/batch_gqa_paged_decode_h32_kv8_d128_ps1.json",
-      Strictness::kTolerant);
+  const auto signature =
+      read_signature(early / "definitions/decode/batch_gqa_paged_decode_h32_kv8_d128_ps1.json",
+                     Strictness::kTolerant);
   ASSERT_TRUE(signature) << signature.error().to_string();
   const auto shared = std::make_shared<const Signature>(*signature);
   for (const Workload& workload : sets->front().workloads) {

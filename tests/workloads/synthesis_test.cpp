@@ -35,8 +35,7 @@ TEST(SkewedLengths, SumExactlyWithinBoundsForAnySeed) {
 
 TEST(SkewedLengths, AreSkewedAsTrafficIs) {
   Draws draws(11, 0);
-  std::vector<int64_t> lengths =
-      skewed_lengths(64'000, std::vector<int64_t>(64, 1), 64'000, draws);
+  std::vector<int64_t> lengths = skewed_lengths(64'000, std::vector<int64_t>(64, 1), 64'000, draws);
   std::sort(lengths.begin(), lengths.end());
   EXPECT_GT(lengths.back(), 3 * lengths[32]) << "the longest of 64 is far above the median";
   EXPECT_LT(lengths[32], 1000) << "the median is below the mean";
@@ -76,7 +75,7 @@ TEST(PageTable, DistinctWithinARequestAndInRange) {
   expect_sound_table({5, 0, 9, 1}, 100, 1);
   expect_sound_table({5, 0, 9, 1}, 15, 2);
   expect_sound_table({5, 0, 9, 1}, 12, 3);  // three pages shared
-  expect_sound_table({5, 5, 5, 5}, 5, 4);    // all the same
+  expect_sound_table({5, 5, 5, 5}, 5, 4);   // all the same
   expect_sound_table({}, 5, 5);
   expect_sound_table({0}, 0, 6);
   for (uint64_t seed = 10; seed < 60; ++seed) {
@@ -158,7 +157,8 @@ TEST(Synthesis, IsPinned) {
   Draws draws(42, 0);
   EXPECT_EQ(draws.bits(), philox_element_bits(0, 0, 42));
   Draws lengths(42, 1);
-  EXPECT_EQ(skewed_lengths(100, {1, 1, 1, 1}, 100, lengths), (std::vector<int64_t>{12, 28, 26, 34}));
+  EXPECT_EQ(skewed_lengths(100, {1, 1, 1, 1}, 100, lengths),
+            (std::vector<int64_t>{12, 28, 26, 34}));
   Draws pages(42, 2);
   EXPECT_EQ(page_table({3, 4}, 20, pages), (std::vector<int64_t>{12, 13, 14, 8, 9, 10, 11}));
   Draws experts(42, 3);
