@@ -96,9 +96,9 @@ TEST_F(Submission, OneBadWorkloadDoesntKeepTheOthers) {
 }
 
 TEST_F(Submission, WrongSignatureIsRefused) {
-  const Finished finished = fib({"submit", "mine", "--signature", "rmsnorm_h4096"});
+  const Finished finished = fib({"submit", "mine", "--signature", "gemm_n4096_k4096"});
   EXPECT_EQ(finished.code, 2);
-  EXPECT_NE(finished.err.find("'mine' is for rmsnorm_h64, not for rmsnorm_h4096"),
+  EXPECT_NE(finished.err.find("'mine' is for rmsnorm, not for gemm_n4096_k4096"),
             std::string::npos)
       << finished.err;
   const Finished device = fib(submit({"--device", "7"}));
@@ -122,7 +122,7 @@ TEST_F(Submission, ExportedStoreIsADatasetThatCanBeImported) {
   EXPECT_EQ(exported.at("workloads"), 2);
   for (const char* file : {"results/definitions/rmsnorm/rmsnorm_h64.json",
                            "results/workloads/rmsnorm/rmsnorm_h64.jsonl",
-                           "results/solutions/me/rmsnorm/rmsnorm_h64/mine.json",
+                           "results/solutions/me/rmsnorm/rmsnorm_h64/mine__rmsnorm_h64.json",
                            "results/traces/me/rmsnorm/rmsnorm_h64.jsonl"}) {
     EXPECT_TRUE(std::filesystem::exists(folder_ / file)) << file;
   }
