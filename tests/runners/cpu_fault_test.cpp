@@ -155,7 +155,7 @@ TEST_F(CpuFaultTest, AsksForTooMuchWorkspace) {
 }
 
 TEST_F(CpuFaultTest, AllocatesForEver) {
-  const Fault fault = fault_of(rmsnorm_code("for (;;) *new char[64 << 20] = 1;"), 10.0);
+  const Fault fault = fault_of(rmsnorm_code("for (;;) *static_cast<volatile char*>(new char[64 << 20]) = 1;"), 10.0);
   EXPECT_EQ(fault.kind, FaultKind::kOutOfMemory);
   EXPECT_THAT(fault.message, HasSubstr("bad_alloc"));
 }
