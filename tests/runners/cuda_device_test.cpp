@@ -1,0 +1,321 @@
+// On a card: the runner end to end. Skips without one.
+
+#include <gmock/gmock.h>
+
+#include <chrono>
+
+#include "harness/statistics.h"
+#include "tests/runners/cuda_fixture.h"
+#include "workloads/workload_set.h"
+
+namespace fib {
+namespace {
+
+using testing::HasSubstr;
+
+class CudaDeviceTest : public testing::Test {
+ protected:
+  // One runner and session for all tests: what breaks the device must not outlive its test.
+  struct Shared {
+    Catalog catalog = builtin_catalog();
+    std::unique_ptr<Runner> runner = make_cuda_runner(cuda_options(kTestCache));
+    std::unique_ptr<Session> session;
+    ExpectedCache expected{{}, 0, size_t{1} << 30};
+  };
+  static Shared& shared() {
+    static Shared* shared = new Shared;
+    return *shared;
+  }
+
+  void SetUp() override {
+    const Support support = shared().runner->available();
+    if (!support.ok) GTEST_SKIP() << support.reason << " (" << support.remedy << ")";
+    if (!shared().session) {
+      auto session = shared().runner->open_session(0);
+      ASSERT_TRUE(session) << session.error().to_string();
+      shared().session = *std::move(session);
+    }
+  }
+
+  ArtifactPtr build(const Solution& solution, const Signature& signature) {
+    auto built = shared().runner->build({.solution = solution,
+                                         .signature = signature,
+                                         .architecture = shared().session->device().architecture});
+    if (!built) {
+      ADD_FAILURE() << built.error().to_string();
+      return nullptr;
+    }
+    EXPECT_TRUE(built->artifact) << built->failure_log;
+    return built->artifact;
+  }
+
+  static MeasureConfig quick() {
+    MeasureConfig config;
+    config.modes = {TimingMode::kCold};
+    config.min_samples = 10;
+    config.max_samples = 10;
+    config.call_timeout_s = 2.0;
+    config.seed = 4711;
+    return config;
+  }
+
+  std::vector<ContenderOutcome> measure(const std::vector<ArtifactPtr>& contenders,
+                                        const Problem& problem, const MeasureConfig& config) {
+    auto plan = plan_inputs(problem);
+    if (!plan) {
+      ADD_FAILURE() << plan.error().to_string();
+      return {};
+    }
+    std::vector<InputSet> sets;
+    for (int i = 0; i < config.value_sets; ++i) sets.push_back(with_seed(*plan, 100 + i));
+    const MeasureRequest request{
+        .contenders = contenders,
+        .problem = plan->problem,
+        .value_sets = sets,
+        .expected = [&](size_t set) { return shared().expected.get(plan->problem, sets[set], 8); },
+        .config = config};
+    auto outcomes = shared().session->measure(request);
+    if (!outcomes) {
+      ADD_FAILURE() << outcomes.error().to_string();
+      return {};
+    }
+    return *std::move(outcomes);
+  }
+
+  ContenderOutcome measure_candidate(const std::vector<std::string>& defines,
+                                     const MeasureConfig& config = quick(), int64_t rows = 33) {
+    const Problem problem = rmsnorm_problem(shared().catalog, rows);
+    const ArtifactPtr artifact = build(candidate(defines), *problem.signature);
+    if (!artifact) return {};
+    auto outcomes = measure({artifact}, problem, config);
+    return outcomes.empty() ? ContenderOutcome{} : outcomes[0];
+  }
+
+  static void expect_right(const ContenderOutcome& outcome) {
+    ASSERT_FALSE(outcome.fault) << fault_kind_name(outcome.fault->kind) << ": "
+                                << outcome.fault->message << outcome.log;
+    ASSERT_EQ(outcome.checks.size(), 1u);
+    EXPECT_EQ(outcome.checks[0].nonfinite_mismatches, 0);
+    EXPECT_EQ(outcome.checks[0].elements_over_bound, 0);
+    EXPECT_LT(outcome.worst_honest_ratio[0], 2.0);
+  }
+  static void expect_fault(const ContenderOutcome& outcome, FaultKind kind,
+                           const std::string& words) {
+    ASSERT_TRUE(outcome.fault);
+    EXPECT_EQ(outcome.fault->kind, kind) << fault_kind_name(outcome.fault->kind);
+    EXPECT_THAT(outcome.fault->message, HasSubstr(words));
+  }
+};
+
+TEST_F(CudaDeviceTest, HonestKernelIsRightAndTimedInEveryMode) {
+  MeasureConfig config = quick();
+  config.modes = {TimingMode::kCold, TimingMode::kWarm, TimingMode::kGraph};
+  config.min_samples = config.max_samples = 20;
+  const ContenderOutcome outcome = measure_candidate({}, config);
+  expect_right(outcome);
+  ASSERT_EQ(outcome.timings.size(), 3u);
+  for (const ModeTiming& timing : outcome.timings) {
+    EXPECT_EQ(timing.samples.size(), 20u);
+    std::vector<double> times;
+    for (const Sample& sample : timing.samples) times.push_back(sample.time_ns);
+    const MedianInterval interval = median_interval(times);
+    EXPECT_GT(interval.median, 500.0);
+    EXPECT_LT(interval.median, 100e3);
+    RecordProperty(std::string(timing_mode_name(timing.mode)), std::to_string(interval.median));
+    printf("%s by %s: %.0f ns [%.0f, %.0f], %u MHz, throttle %x\n",
+           std::string(timing_mode_name(timing.mode)).c_str(),
+           std::string(clock_name(timing.clock)).c_str(), interval.median, interval.low,
+           interval.high, timing.samples[0].sm_clock_mhz, timing.samples[0].throttle_reasons);
+  }
+  ASSERT_EQ(outcome.kernels.size(), 1u) << outcome.log;
+  EXPECT_THAT(outcome.kernels[0].name, HasSubstr("rms("));
+  EXPECT_EQ(outcome.kernels[0].grid[0], 33u);
+  EXPECT_EQ(outcome.kernels[0].block[0], 256u);
+  EXPECT_DOUBLE_EQ(outcome.kernels[0].share, 1.0);
+}
+
+TEST_F(CudaDeviceTest, WrongNumbersAreMeasured) {
+  const ContenderOutcome outcome = measure_candidate({"WRONG_SCALE"});
+  ASSERT_FALSE(outcome.fault) << outcome.fault->message;
+  EXPECT_GT(outcome.checks[0].max_relative_error, 0.03);
+  EXPECT_GT(outcome.worst_honest_ratio[0], 5.0);
+}
+
+TEST_F(CudaDeviceTest, MissingRowIsMeasuredAsWrong) {
+  const ContenderOutcome outcome = measure_candidate({"WRONG_LAST_ROW"});
+  ASSERT_TRUE(outcome.fault || !outcome.checks.empty());
+  const bool is_caught = outcome.fault ? outcome.fault->kind == FaultKind::kUnstableOutput
+                                       : outcome.checks[0].first_bad_index >= 32 * 4096;
+  EXPECT_TRUE(is_caught);
+}
+
+TEST_F(CudaDeviceTest, NothingIsRememberedBetweenCalls) {
+  // Right in the first call only. Each call gets a module of its own, so it is right in all.
+  expect_right(measure_candidate({"WRONG_REMEMBERS"}));
+}
+
+TEST_F(CudaDeviceTest, VaryingOutputsAreAllChecked) {
+  const ContenderOutcome outcome = measure_candidate({"VARIES"});
+  expect_right(outcome);
+  ASSERT_FALSE(outcome.checks.empty());
+  EXPECT_GT(outcome.checks[0].count, 3 * 33 * 4096);
+}
+
+TEST_F(CudaDeviceTest, WritingBeyondAnOutputIsNamed) {
+  expect_fault(measure_candidate({"WRITES_BEYOND"}), FaultKind::kOutOfBounds,
+               "after output 'output'");
+}
+
+TEST_F(CudaDeviceTest, WritingAnInputIsNamed) {
+  expect_fault(measure_candidate({"WRITES_INPUT"}), FaultKind::kInputModified, "input");
+}
+
+TEST_F(CudaDeviceTest, IllegalAddressNamesTheKernelAndLeavesTheSessionWell) {
+  expect_fault(measure_candidate({"BREAKS_ADDRESS"}), FaultKind::kDeviceFault,
+               "launch 2, kernel 'breaks'");
+  expect_right(measure_candidate({}));
+}
+
+TEST_F(CudaDeviceTest, TrapNamesTheKernel) {
+  expect_fault(measure_candidate({"BREAKS_ASSERT"}), FaultKind::kDeviceFault, "kernel 'breaks'");
+}
+
+TEST_F(CudaDeviceTest, EndlessKernelIsNamedAndKilled) {
+  expect_fault(measure_candidate({"BREAKS_HANG"}), FaultKind::kTimeout, "kernel 'breaks'");
+  expect_right(measure_candidate({}));
+}
+
+TEST_F(CudaDeviceTest, HugeWorkspaceIsRefusedBeforeTheDevice) {
+  expect_fault(measure_candidate({"HUGE_WORKSPACE"}), FaultKind::kPlanTooMuch, "workspace");
+}
+
+TEST_F(CudaDeviceTest, FaultOfOneContenderSparesTheOther) {
+  const Problem problem = rmsnorm_problem(shared().catalog, 7);
+  const auto good = build(candidate({}), *problem.signature);
+  const auto bad = build(candidate({"BREAKS_ADDRESS"}), *problem.signature);
+  ASSERT_TRUE(good && bad);
+  const auto outcomes = measure({bad, good}, problem, quick());
+  ASSERT_EQ(outcomes.size(), 2u);
+  expect_fault(outcomes[0], FaultKind::kDeviceFault, "breaks");
+  expect_right(outcomes[1]);
+  EXPECT_EQ(outcomes[1].timings.at(0).samples.size(), 10u);
+}
+
+TEST_F(CudaDeviceTest, EveryKindOfLaunchWorksInEveryMode) {
+  MeasureConfig config = quick();
+  config.modes = {TimingMode::kCold, TimingMode::kWarm, TimingMode::kGraph};
+  const std::vector<std::vector<std::string>> features = {
+      {"FEATURE_CLUSTER"},      {"FEATURE_SHARED", "SHARED_BYTES=131072"},
+      {"FEATURE_COOPERATIVE"},  {"FEATURE_PROGRAMMATIC"},
+      {"FEATURE_TMA"},          {"FEATURE_PREPARE"}};
+  for (const auto& feature : features) {
+    SCOPED_TRACE(feature[0]);
+    const ContenderOutcome outcome = measure_candidate(feature, config);
+    expect_right(outcome);
+    if (feature[0] == "FEATURE_PREPARE") {
+      EXPECT_EQ(outcome.prepared_bytes, 8192u);
+      EXPECT_GT(outcome.prepare_ns, 0.0);
+    }
+  }
+}
+
+TEST_F(CudaDeviceTest, AllBuiltinWorkloadsOfRmsnormTakeLessThanTwoSeconds) {
+  const SignaturePtr signature = *shared().catalog.find("rmsnorm_h4096");
+  const auto workloads = builtin_workloads(kSource / "workloads/captured", *signature);
+  ASSERT_TRUE(workloads) << workloads.error().to_string();
+  auto solution = read_solution(kSource / "leaderboard/solutions/cuda/rmsnorm/rmsnorm-rows");
+  ASSERT_TRUE(solution) << solution.error().to_string();
+  const ArtifactPtr artifact = build(*solution, *signature);
+  ASSERT_TRUE(artifact);
+  MeasureConfig config;
+  config.seed = 99;
+  double total_s = 0.0, measured_s = 0.0;
+  for (const Workload& workload : *workloads) {
+    const Problem problem = *fib::bind(signature, workload);
+    // The references beforehand: they are cached in practice, and not the runner's time.
+    auto plan = plan_inputs(problem);
+    std::vector<InputSet> sets;
+    for (int i = 0; i < 3; ++i) sets.push_back(with_seed(*plan, 100 + i));
+    for (const InputSet& set : sets) ASSERT_TRUE(shared().expected.get(problem, set, 16));
+    const auto start = std::chrono::steady_clock::now();
+    const auto outcomes = measure({artifact}, problem, config);
+    const double seconds =
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    total_s += seconds;
+    ASSERT_EQ(outcomes.size(), 1u);
+    expect_right(outcomes[0]);
+    if (outcomes[0].fault) return;
+    printf("%-40s %6.1f ms", problem.label().c_str(), seconds * 1e3);
+    for (const ModeTiming& timing : outcomes[0].timings) {
+      std::vector<double> times;
+      for (const Sample& sample : timing.samples) times.push_back(sample.time_ns);
+      const MedianInterval interval = median_interval(times);
+      printf("  %s %9.0f ns +-%4.1f%% (%zu)", std::string(timing_mode_name(timing.mode)).c_str(),
+             interval.median, 100 * interval.relative_half_width(), times.size());
+      for (double t : times) measured_s += t / 1e9;
+    }
+    printf("\n");
+  }
+  printf("all: %.2f s, of it %.3f s in timed calls\n", total_s, measured_s);
+  EXPECT_LT(total_s, 2.0);
+}
+
+// Every house solution on the smallest and the largest built-in workload of one instance.
+TEST_F(CudaDeviceTest, HouseSolutionsAreRight) {
+  const std::pair<const char*, const char*> cases[] = {
+      {"fused_add_rmsnorm/fused_add_rmsnorm-rows", "fused_add_rmsnorm_h7168"},
+      {"gemm/gemm-mma", "gemm_n4096_k4096"},
+      {"gqa_paged_decode/gqa-decode-split", "gqa_paged_decode_h32_kv8_d128_ps1"},
+      {"moe_int4_g32/moe-int4-grouped", "moe_int4_g32_topk8_e384_h7168_i2048"},
+  };
+  for (const auto& [folder, name] : cases) {
+    SCOPED_TRACE(folder);
+    auto solution = read_solution(kSource / "leaderboard/solutions/cuda" / folder);
+    ASSERT_TRUE(solution) << solution.error().to_string();
+    const auto signature = shared().catalog.find(name);
+    ASSERT_TRUE(signature) << signature.error().to_string();
+    const auto workloads = builtin_workloads(kSource / "workloads/captured", **signature);
+    ASSERT_TRUE(workloads) << workloads.error().to_string();
+    const ArtifactPtr artifact = build(*solution, **signature);
+    if (!artifact) continue;
+    MeasureConfig config = quick();
+    config.value_sets = 1;
+    config.call_timeout_s = 20.0;
+    config.modes = {TimingMode::kCold, TimingMode::kGraph};
+    const auto problem = fib::bind(*signature, workloads->front());
+    ASSERT_TRUE(problem) << problem.error().to_string();
+    const auto start = std::chrono::steady_clock::now();
+    const auto outcomes = measure({artifact}, *problem, config);
+    const double seconds =
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    ASSERT_EQ(outcomes.size(), 1u);
+    if (outcomes[0].fault) {
+      ADD_FAILURE() << fault_kind_name(outcomes[0].fault->kind) << outcomes[0].fault->message;
+      continue;
+    }
+    printf("%s: %.2f s with reference; cold", problem->label().c_str(), seconds);
+    for (const Sample& sample : outcomes[0].timings[0].samples) printf(" %.0f", sample.time_ns);
+    printf(" ns; ratio %.2f over %lld\n", outcomes[0].worst_honest_ratio[0],
+           static_cast<long long>(outcomes[0].checks[0].elements_over_bound));
+    for (const KernelShare& kernel : outcomes[0].kernels) {
+      printf("   %4.1f%% %s\n", 100 * kernel.share, kernel.name.substr(0, 60).c_str());
+    }
+    EXPECT_EQ(outcomes[0].checks[0].elements_over_bound, 0);
+  }
+}
+
+TEST_F(CudaDeviceTest, DoctorSeesTheCard) {
+  const CudaStatus status = probe_cuda(cuda_options(kTestCache));
+  for (const CudaFinding& finding : status.findings) {
+    printf("%s %s %s %s %s\n", finding.name.c_str(), finding.ok ? "ok" : "missing",
+           finding.path.c_str(), finding.version.c_str(), finding.reason.c_str());
+  }
+  ASSERT_FALSE(status.devices.empty());
+  const CudaDeviceStatus& device = status.devices[0];
+  printf("%s %s %u/%u MHz %u C %.0f W throttle: %s\n", device.name.c_str(),
+         device.architecture.c_str(), device.sm_clock_mhz, device.max_sm_clock_mhz,
+         device.temperature_c, device.power_w, device.throttle_text.c_str());
+}
+
+}  // namespace
+}  // namespace fib

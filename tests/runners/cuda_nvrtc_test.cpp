@@ -1,0 +1,144 @@
+// Compiling for a card that needn't be there. Skips without libnvrtc.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "runners/cuda/cubin.h"
+#include "runners/cuda/cuda_build.h"
+#include "tests/runners/cuda_fixture.h"
+#include "tests/scratch_folder.h"
+
+namespace fib {
+namespace {
+
+using testing::HasSubstr;
+
+class CudaNvrtcTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (auto library = find_cuda_library({}, CudaLibrary::kNvrtc); !library) {
+      GTEST_SKIP() << library.error().to_string();
+    }
+    const CudaRunnerOptions options = cuda_options(cache_.path());
+    auto builder = CudaBuilder::open(
+        {.runner = options.runner, .device_source_folder = options.device_source_folder});
+    ASSERT_TRUE(builder) << builder.error().to_string();
+    builder_ = *std::move(builder);
+  }
+
+  BuildOutcome build(const Solution& solution, double timeout_s = 120.0) {
+    auto outcome = builder_->build({.solution = solution,
+                                    .signature = **catalog_.find("rmsnorm_h4096"),
+                                    .architecture = "sm_90a",
+                                    .timeout_s = timeout_s});
+    EXPECT_TRUE(outcome) << outcome.error().to_string();
+    return outcome ? *outcome : BuildOutcome{};
+  }
+
+  static Solution with_kernel(const std::string& source, std::vector<std::string> kernels) {
+    Solution solution = candidate({});
+    solution.sources[0].content = source;
+    solution.fib["kernels"] = std::move(kernels);
+    return solution;
+  }
+
+  ScratchFolder cache_;
+  Catalog catalog_ = builtin_catalog();
+  std::unique_ptr<CudaBuilder> builder_;
+};
+
+TEST_F(CudaNvrtcTest, KernelsAndPlanAreBuiltOnceAndFoundAgain) {
+  const BuildOutcome first = build(candidate({}));
+  ASSERT_TRUE(first.artifact) << first.failure_log;
+  EXPECT_FALSE(first.artifact->from_cache);
+  const auto binary = read_cuda_binary(*first.artifact);
+  ASSERT_TRUE(binary) << binary.error().to_string();
+  EXPECT_EQ(binary->cubin.substr(0, 4), "\x7f" "ELF");
+  EXPECT_EQ(binary->lowered.at(0).first, "rms");
+  EXPECT_TRUE(std::filesystem::exists(binary->plan));
+  EXPECT_FALSE(has_device_variables(std::as_bytes(std::span(binary->cubin))));
+
+  const BuildOutcome second = build(candidate({}));
+  ASSERT_TRUE(second.artifact);
+  EXPECT_TRUE(second.artifact->from_cache);
+  EXPECT_EQ(second.artifact->build_key, first.artifact->build_key);
+  EXPECT_NE(build(candidate({"WRONG_SCALE"})).artifact->build_key, first.artifact->build_key);
+}
+
+TEST_F(CudaNvrtcTest, DeviceVariablesAreFound) {
+  const BuildOutcome outcome = build(candidate({"WRONG_REMEMBERS"}));
+  ASSERT_TRUE(outcome.artifact) << outcome.failure_log;
+  const auto binary = read_cuda_binary(*outcome.artifact);
+  EXPECT_TRUE(has_device_variables(std::as_bytes(std::span(binary->cubin))));
+}
+
+TEST_F(CudaNvrtcTest, ErrorsCarryTheAuthorsFileAndLine) {
+  const BuildOutcome outcome =
+      build(with_kernel("__global__ void rms() {\n  int x = nothing;\n}\n", {"rms"}));
+  EXPECT_FALSE(outcome.artifact);
+  EXPECT_THAT(outcome.failure_log, HasSubstr("kernel.cu(2): error"));
+}
+
+TEST_F(CudaNvrtcTest, ErrorsOfThePlanCarryFileAndLine) {
+  Solution solution = candidate({});
+  solution.sources[1].content = "#include <fib/plan.h>\nint x = nothing;\n";
+  const BuildOutcome outcome = build(solution);
+  EXPECT_FALSE(outcome.artifact);
+  EXPECT_THAT(outcome.failure_log, HasSubstr("plan.cpp:2"));
+}
+
+TEST_F(CudaNvrtcTest, MissingKernelIsNamed) {
+  const BuildOutcome outcome =
+      build(with_kernel("__global__ void rms() {}\n", {"rms", "no_such<{hidden_size}>"}));
+  EXPECT_FALSE(outcome.artifact);
+  EXPECT_THAT(outcome.failure_log, HasSubstr("no kernel 'no_such<4096>'"));
+}
+
+TEST_F(CudaNvrtcTest, UnknownAxisInAKernelsNameIsNamed) {
+  const BuildOutcome outcome = build(with_kernel("__global__ void rms() {}\n", {"rms<{width}>"}));
+  EXPECT_FALSE(outcome.artifact);
+  EXPECT_THAT(outcome.failure_log, HasSubstr("no const axis 'width'"));
+}
+
+TEST_F(CudaNvrtcTest, EndlessCompileIsKilledAndTheFarmGoesOn) {
+  const std::string bomb =
+      "template <int N, int M> struct Bomb { static constexpr long v = Bomb<N - 1, M>::v + "
+      "Bomb<N - 1, M + (1 << N)>::v; };\n"
+      "template <int M> struct Bomb<0, M> { static constexpr long v = M; };\n"
+      "__global__ void rms(long* out) { *out = Bomb<28, 0>::v; }\n";
+  const BuildOutcome outcome = build(with_kernel(bomb, {"rms"}), 3.0);
+  EXPECT_FALSE(outcome.artifact);
+  EXPECT_TRUE(outcome.timed_out) << outcome.failure_log;
+  EXPECT_THAT(outcome.failure_log, HasSubstr("kernel.cu: not compiled after 3 s"));
+  EXPECT_TRUE(build(candidate({})).artifact);
+}
+
+TEST_F(CudaNvrtcTest, HarnessKernelsCompile) {
+  const auto cubin = builder_->harness_kernels("sm_90a");
+  ASSERT_TRUE(cubin) << cubin.error().to_string();
+  EXPECT_FALSE(has_device_variables(std::as_bytes(std::span(*cubin))));
+}
+
+// What the house enters must compile for Hopper, here and without a card.
+TEST_F(CudaNvrtcTest, HouseSolutionsCompile) {
+  const std::filesystem::path root = kSource / "leaderboard/solutions/cuda";
+  for (const auto& family : std::filesystem::directory_iterator(root)) {
+    for (const auto& folder : std::filesystem::directory_iterator(family)) {
+      SCOPED_TRACE(folder.path().string());
+      const auto solution = read_solution(folder.path());
+      ASSERT_TRUE(solution) << solution.error().to_string();
+      SignaturePtr fitting;
+      for (const SignaturePtr& signature : catalog_.all()) {
+        if (!fitting && solution_fits(*solution, *signature)) fitting = signature;
+      }
+      ASSERT_TRUE(fitting);
+      const auto outcome = builder_->build(
+          {.solution = *solution, .signature = *fitting, .architecture = "sm_90a"});
+      ASSERT_TRUE(outcome) << outcome.error().to_string();
+      EXPECT_TRUE(outcome->artifact) << outcome->failure_log;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace fib
