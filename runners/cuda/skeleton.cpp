@@ -5,6 +5,8 @@
 
 #include <stdexcept>
 
+#include "runners/cuda/skeleton_bodies.h"
+
 namespace fib {
 namespace {
 
@@ -37,6 +39,7 @@ std::string_view scalar_type(const TensorSpec& tensor) {
 }
 
 std::string kernel_source(const Signature& signature) {
+  const auto known = cuda_skeleton_body(signature);
   std::string parameters;
   for (const TensorSpec& input : signature.inputs) {
     parameters +=
@@ -62,8 +65,23 @@ std::string kernel_source(const Signature& signature) {
         "  }}\n",
         output.name);
   }
-  parameters += sizes;
+  if (!known) parameters += sizes;
   parameters.erase(parameters.rfind(','), 1);
+  if (known) {
+    return fmt::format(
+        "// {} for the cuda target: right and simple, to start from.\n"
+        "//\n"
+        "// Const axes come as FIB_AXIS_<axis>, the constants of the mathematics as "
+        "FIB_PARAM_<name>.\n"
+        "// <fib/device/convert.h> and its neighbours have conversions, reductions and wide "
+        "loads.\n"
+        "{}\n"
+        "// A block of 256 threads takes one item after the other: {}.\n"
+        "extern \"C\" __global__ void solution(\n{}) {{\n"
+        "  for (long long item = blockIdx.x; item < {}; item += gridDim.x) {{\n"
+        "{}  }}\n}}\n",
+        signature.name, known->helpers, known->what, parameters, known->items, known->body);
+  }
   return fmt::format(
       "// {} for the cuda target: a frame without its mathematics.\n"
       "//\n"
@@ -81,6 +99,7 @@ std::string kernel_source(const Signature& signature) {
 }
 
 std::string plan_source(const Signature& signature) {
+  const bool is_known = cuda_skeleton_body(signature).has_value();
   std::string sizes, arguments;
   for (const TensorSpec& input : signature.inputs) {
     arguments += input.shape ? fmt::format("      .arg(problem.input(\"{}\"))\n", input.name)
@@ -96,6 +115,7 @@ std::string plan_source(const Signature& signature) {
         fmt::format("      .arg(static_cast<long long>(problem.axis(\"{}\")))\n", axis.name);
   }
   for (const TensorSpec& output : signature.outputs) {
+    if (is_known) break;  // a frame needs the sizes, to fill
     std::string elements = "1";
     for (const std::string& axis : *output.shape) {
       elements += fmt::format(" * problem.axis(\"{}\")", axis);
@@ -112,7 +132,7 @@ std::string plan_source(const Signature& signature) {
       "#include <fib/plan.h>\n\n"
       "static void make_plan(const fib::PlanProblem& problem, fib::Plan& plan) {{\n{}"
       "  plan.launch(\"solution\")\n"
-      "      .grid(problem.device().multiprocessors)\n"
+      "      .grid(8 * problem.device().multiprocessors)\n"
       "      .block(256)\n"
       "{}}}\nFIB_EXPORT_PLAN(make_plan)\n",
       sizes, arguments);
@@ -125,7 +145,9 @@ std::string manifest(const Signature& signature) {
                      {"signature", target},
                      {"author", "me"},
                      {"target", "cuda"},
-                     {"description", "A frame without its mathematics."},
+                     {"description", cuda_skeleton_body(signature)
+                                         ? "Right and simple, to start from."
+                                         : "A frame without its mathematics."},
                      {"entry", "kernel.cu"},
                      {"plan", "plan.cpp"},
                      {"kernels", Json::array({"solution"})},

@@ -5,7 +5,9 @@
 #include <chrono>
 
 #include "harness/statistics.h"
+#include "runners/cuda/skeleton.h"
 #include "tests/runners/cuda_fixture.h"
+#include "tests/scratch_folder.h"
 #include "workloads/workload_set.h"
 
 namespace fib {
@@ -301,6 +303,35 @@ TEST_F(CudaDeviceTest, HouseSolutionsAreRight) {
       printf("   %4.1f%% %s\n", 100 * kernel.share, kernel.name.substr(0, 60).c_str());
     }
     EXPECT_EQ(outcomes[0].checks[0].elements_over_bound, 0);
+  }
+}
+
+TEST_F(CudaDeviceTest, SkeletonsAreRight) {
+  for (const char* name :
+       {"rmsnorm_h256", "fused_add_rmsnorm_h256", "gemm_n256_k256",
+        "gqa_paged_decode_h4_kv2_d64_ps1", "gqa_paged_decode_h4_kv2_d64_ps16",
+        "moe_int4_g32_topk4_e32_h256_i128"}) {
+    SCOPED_TRACE(name);
+    const auto signature = shared().catalog.find(name);
+    ASSERT_TRUE(signature) << signature.error().to_string();
+    const ScratchFolder folder;
+    for (const SourceFile& file : cuda_skeleton(**signature)) {
+      ASSERT_TRUE(write_file_atomically(folder / file.path, file.content));
+    }
+    const auto solution = read_solution(folder.path());
+    ASSERT_TRUE(solution) << solution.error().to_string();
+    const ArtifactPtr artifact = build(*solution, **signature);
+    const auto workloads = builtin_workloads(kSource / "workloads/captured", **signature);
+    ASSERT_TRUE(artifact && workloads);
+    const auto outcomes =
+        measure({artifact}, *fib::bind(*signature, workloads->front()), quick());
+    ASSERT_EQ(outcomes.size(), 1u);
+    ASSERT_FALSE(outcomes[0].fault) << outcomes[0].fault->message;
+    for (size_t output = 0; output < outcomes[0].checks.size(); ++output) {
+      EXPECT_EQ(outcomes[0].checks[output].elements_over_bound, 0);
+      EXPECT_EQ(outcomes[0].checks[output].nonfinite_mismatches, 0);
+      EXPECT_LT(outcomes[0].worst_honest_ratio[output], 2.0);
+    }
   }
 }
 

@@ -5,6 +5,7 @@
 
 #include "runners/cuda/cubin.h"
 #include "runners/cuda/cuda_build.h"
+#include "runners/cuda/skeleton.h"
 #include "tests/runners/cuda_fixture.h"
 #include "tests/scratch_folder.h"
 
@@ -56,7 +57,6 @@ TEST_F(CudaNvrtcTest, KernelsAndPlanAreBuiltOnceAndFoundAgain) {
   EXPECT_EQ(binary->cubin.substr(0, 4), "\x7f" "ELF");
   EXPECT_EQ(binary->lowered.at(0).first, "rms");
   EXPECT_TRUE(std::filesystem::exists(binary->plan));
-  EXPECT_FALSE(has_device_variables(std::as_bytes(std::span(binary->cubin))));
 
   const BuildOutcome second = build(candidate({}));
   ASSERT_TRUE(second.artifact);
@@ -138,6 +138,41 @@ TEST_F(CudaNvrtcTest, HouseSolutionsCompile) {
       EXPECT_TRUE(outcome->artifact) << outcome->failure_log;
     }
   }
+}
+
+Solution skeleton_solution(const Signature& signature, const ScratchFolder& folder) {
+  for (const SourceFile& file : cuda_skeleton(signature)) {
+    EXPECT_TRUE(write_file_atomically(folder / file.path, file.content));
+  }
+  auto solution = read_solution(folder.path());
+  EXPECT_TRUE(solution) << solution.error().to_string();
+  return *std::move(solution);
+}
+
+TEST_F(CudaNvrtcTest, SkeletonsOfEveryFamilyCompile) {
+  for (const char* name : {"rmsnorm_h4096", "fused_add_rmsnorm_h7168", "gemm_n128_k2048",
+                           "gqa_paged_decode_h32_kv8_d128_ps1", "moe_int4_g32_topk4_e32_h256_i128"}) {
+    SCOPED_TRACE(name);
+    const ScratchFolder folder;
+    const auto signature = catalog_.find(name);
+    ASSERT_TRUE(signature) << signature.error().to_string();
+    const auto outcome = builder_->build({.solution = skeleton_solution(**signature, folder),
+                                          .signature = **signature,
+                                          .architecture = "sm_90a"});
+    ASSERT_TRUE(outcome) << outcome.error().to_string();
+    EXPECT_TRUE(outcome->artifact) << outcome->failure_log;
+  }
+}
+
+TEST_F(CudaNvrtcTest, SkeletonOfAnUnknownSignatureIsAFrameThatCompiles) {
+  const ScratchFolder folder;
+  Signature signature = **catalog_.find("rmsnorm_h4096");
+  signature.fib.reference = "something_new";
+  const auto outcome = builder_->build({.solution = skeleton_solution(signature, folder),
+                                        .signature = signature,
+                                        .architecture = "sm_90a"});
+  ASSERT_TRUE(outcome) << outcome.error().to_string();
+  EXPECT_TRUE(outcome->artifact) << outcome->failure_log;
 }
 
 }  // namespace
