@@ -54,13 +54,6 @@ int exit_code_of(ErrorCode code) {
   return kExitInternal;
 }
 
-Json error_to_json(const Error& error) {
-  return {{"code", error_code_name(error.code)},
-          {"message", error.message},
-          {"where", error.where},
-          {"remedy", error.remedy}};
-}
-
 int report_error(const Context& context, const Error& error) {
   const std::string place = error.where.empty() ? "" : error.where + ": ";
   context.err << context.err_style.red("error: ") << place << error.message << "\n";

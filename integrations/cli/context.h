@@ -64,7 +64,6 @@ int exit_code_of(ErrorCode code);
 
 // "fib: where: message" with the remedy below; in JSON mode also {"error": {...}} on `out`.
 int report_error(const Context& context, const Error& error);
-Json error_to_json(const Error& error);
 
 // One JSON document and a newline on `out`.
 void print_json(const Context& context, const Json& document);       // indented

@@ -10,20 +10,9 @@
 namespace fib {
 namespace {
 
-constexpr std::array kErrorCodes = {
-    ErrorCode::kInvalidInput, ErrorCode::kNotFound,          ErrorCode::kIo,
-    ErrorCode::kUnsupported,  ErrorCode::kEnvironment,       ErrorCode::kConflict,
-    ErrorCode::kTimeout,      ErrorCode::kResourceExhausted, ErrorCode::kWorkerLost,
-};
-
 // What every worker gets; nothing of the caller's environment reaches it.
 std::vector<std::pair<std::string, std::string>> minimal_environment() {
   return {{"PATH", "/usr/local/bin:/usr/bin:/bin"}, {"LC_ALL", "C"}};
-}
-
-std::string text_at(const Json& json, const char* key) {
-  const auto member = json.find(key);
-  return member != json.end() && member->is_string() ? member->get<std::string>() : std::string();
 }
 
 }  // namespace
@@ -103,26 +92,6 @@ Result<Message> WorkerProcess::call(const Json& body, std::span<const int> fds, 
     return fail(error_from_json(answer->body["error"]));
   }
   return answer;
-}
-
-Json error_to_json(const Error& error) {
-  Json json;
-  json["code"] = error_code_name(error.code);
-  json["message"] = error.message;
-  json["where"] = error.where;
-  json["remedy"] = error.remedy;
-  return json;
-}
-
-Error error_from_json(const Json& json) {
-  Error error{.code = ErrorCode::kWorkerLost, .message = "an error without a code"};
-  if (!json.is_object()) return error;
-  const std::string code = text_at(json, "code");
-  for (const ErrorCode candidate : kErrorCodes) {
-    if (code != error_code_name(candidate)) continue;
-    error = {candidate, text_at(json, "message"), text_at(json, "where"), text_at(json, "remedy")};
-  }
-  return error;
 }
 
 int serve_worker(Channel channel, const WorkerHandler& handler) {

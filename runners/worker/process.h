@@ -101,10 +101,6 @@ class WorkerProcess {
   std::unique_ptr<State> state_;
 };
 
-// An Error on the wire: {"code": "not-found", "message": ..., "where": ..., "remedy": ...}.
-Json error_to_json(const Error& error);
-Error error_from_json(const Json& json);
-
 // A worker's main loop: `handler` answers each message; an Error is sent back as
 // {"error": {...}}. Returns when the parent hangs up.
 using WorkerHandler = std::function<Result<Json>(Message& request)>;

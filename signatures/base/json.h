@@ -61,4 +61,9 @@ class JsonView {
   std::string pointer_;
 };
 
+// An Error as --json output and worker messages carry it:
+// {"code": "not-found", "message": ..., "where": ..., "remedy": ...}.
+Json error_to_json(const Error& error);
+Error error_from_json(const Json& json);
+
 }  // namespace fib
