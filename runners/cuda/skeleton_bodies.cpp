@@ -81,9 +81,10 @@ constexpr std::string_view kGemm = R"(    // A row of C a block; each thread tak
     }
 )";
 
-// Two passes over the tokens: first the largest logit, then the weights.
+// Two passes over the tokens: first the largest logit, then the weights. Logits in double: the lse
+// is float32, and judged as such.
 constexpr std::string_view kGqa = R"(    constexpr int kHeads = FIB_AXIS_num_qo_heads, kDim = FIB_AXIS_head_dim;
-    const float minus_infinity = __int_as_float(0xFF800000);
+    const double minus_infinity = __int_as_float(0xFF800000);
     const long long request = item / kHeads;
     const int kv_head = static_cast<int>(item % kHeads) / (kHeads / FIB_AXIS_num_kv_heads);
     const int* pages = kv_indices + kv_indptr[request];
@@ -98,22 +99,22 @@ constexpr std::string_view kGqa = R"(    constexpr int kHeads = FIB_AXIS_num_qo_
     };
     const auto logit_of = [&](int token) {
       const unsigned short* key = k_cache + row_of(token);
-      float dot = 0.0f;
+      double dot = 0.0;
       for (int i = 0; i < kDim; ++i) dot += to_float(query[i]) * to_float(key[i]);
       return dot * sm_scale;
     };
-    __shared__ float largest_of[256];
+    __shared__ double largest_of[256];
     largest_of[threadIdx.x] = minus_infinity;
     for (int token = threadIdx.x; token < tokens; token += blockDim.x) {
-      largest_of[threadIdx.x] = fmaxf(largest_of[threadIdx.x], logit_of(token));
+      largest_of[threadIdx.x] = fmax(largest_of[threadIdx.x], logit_of(token));
     }
     __syncthreads();
-    float largest = minus_infinity;
-    for (int thread = 0; thread < 256; ++thread) largest = fmaxf(largest, largest_of[thread]);
+    double largest = minus_infinity;
+    for (int thread = 0; thread < 256; ++thread) largest = fmax(largest, largest_of[thread]);
     float values[kDim] = {};  // this thread's share of the tokens
     float weights = 0.0f;
     for (int token = threadIdx.x; token < tokens; token += blockDim.x) {
-      const float weight = expf(logit_of(token) - largest);
+      const float weight = expf(static_cast<float>(logit_of(token) - largest));
       const unsigned short* value = v_cache + row_of(token);
       for (int i = 0; i < kDim; ++i) values[i] += weight * to_float(value[i]);
       weights += weight;
@@ -123,8 +124,10 @@ constexpr std::string_view kGqa = R"(    constexpr int kHeads = FIB_AXIS_num_qo_
       const float value = block_sum(values[i]);
       if (threadIdx.x == 0) output[item * kDim + i] = to_bf16(tokens == 0 ? 0.0f : value / sum);
     }
-    // Base 2.
-    if (threadIdx.x == 0) lse[item] = tokens == 0 ? minus_infinity : (largest + logf(sum)) * 1.44269504f;
+    if (threadIdx.x == 0) {  // base 2
+      const double natural = largest + log(static_cast<double>(sum));
+      lse[item] = static_cast<float>(tokens == 0 ? minus_infinity : natural / log(2.0));
+    }
     __syncthreads();
 )";
 
