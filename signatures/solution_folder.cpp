@@ -156,7 +156,7 @@ Result<void> write_solution_folder(const Solution& solution, const std::filesyst
   const SolutionManifest manifest = FIB_TRY(manifest_of(solution));
   std::error_code code;
   if (std::filesystem::exists(folder, code) && !std::filesystem::is_empty(folder, code)) {
-    return fail(ErrorCode::kConflict, "is there already and not empty", folder.string(),
+    return fail(ErrorCode::kInvalidInput, "is there already and not empty", folder.string(),
                 "name a new folder");
   }
   Json json = Json::object();

@@ -1,9 +1,12 @@
 #include "integrations/cli/app.h"
 
+#include <fmt/format.h>
+
 #include <CLI/CLI.hpp>
 #include <ostream>
 
 #include "integrations/cli/commands.h"
+#include "signatures/base/suggest.h"
 
 namespace fib {
 
@@ -79,6 +82,29 @@ CudaSearch cuda_search(const Environment& environment, std::filesystem::path cac
   return search;
 }
 
+// CLI11 says of a word that is no command only that one is required; this names the word and the
+// nearest command. Nothing where the trouble is another.
+std::optional<std::string> unknown_command(const CLI::App& app) {
+  const CLI::App* at = &app;
+  std::string path = app.get_name();
+  while (!at->get_subcommands().empty()) {
+    at = at->get_subcommands().back();
+    path += " " + at->get_name();
+  }
+  const std::vector<const CLI::App*> commands = at->get_subcommands([](const CLI::App*) {
+    return true;
+  });
+  const std::vector<std::string> unread = app.remaining(true);
+  if (commands.empty() || unread.empty() || unread.front().starts_with('-')) return std::nullopt;
+  std::vector<std::string> names;
+  for (const CLI::App* command : commands) names.push_back(command->get_name());
+  const std::vector<std::string_view> candidates(names.begin(), names.end());
+  const auto nearest = nearest_word(unread.front(), candidates);
+  return fmt::format("there is no command '{} {}'\n   try: {}\n", path, unread.front(),
+                     nearest ? fmt::format("did you mean '{} {}'?", path, *nearest)
+                             : fmt::format("'{} --help' lists them", path));
+}
+
 }  // namespace
 
 int run_app(int argc, const char* const* argv, const Environment& environment, std::ostream& out,
@@ -108,6 +134,11 @@ int run_app(int argc, const char* const* argv, const Environment& environment, s
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
+    if (const auto unknown = unknown_command(app)) {
+      err << style_for(options, environment, environment.err_is_terminal).red("error: ")
+          << *unknown;
+      return kExitUsage;
+    }
     // CLI11's own exit codes say more than the documented ones.
     return app.exit(error, out, err) == 0 ? kExitPassed : kExitUsage;
   }

@@ -18,7 +18,7 @@ namespace fib {
 
 using Json = nlohmann::ordered_json;
 
-// Parses one document. Refused, with line and column: malformed or truncated text, a duplicate
+// Parses one document. Refused, with line and column ("file.json:3:14"): malformed or truncated text, a duplicate
 // key in any object, invalid UTF-8, trailing text, nesting deeper than 256. `where` names the
 // source in errors ("path/file.json" or "path/file.jsonl:12").
 Result<Json> parse_json(std::string_view text, std::string_view where);

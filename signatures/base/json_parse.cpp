@@ -187,14 +187,14 @@ class Builder : public nlohmann::json_sax<Json> {
   std::optional<ParseError> error_;
 };
 
-// Lines and columns count from 1; a column is a character, not a byte.
+// "line:column". Both count from 1; a column is a character, not a byte.
 std::string place(std::string_view text, size_t offset) {
   const std::string_view before = text.substr(0, offset);
   const auto line = 1 + std::ranges::count(before, '\n');
   const size_t newline = before.rfind('\n');
   const std::string_view row = newline == before.npos ? before : before.substr(newline + 1);
   const auto column = 1 + std::ranges::count_if(row, [](char c) { return (c & 0xc0) != 0x80; });
-  return fmt::format("line {}, column {}", line, column);
+  return fmt::format("{}:{}", line, column);
 }
 
 }  // namespace
@@ -202,7 +202,7 @@ std::string place(std::string_view text, size_t offset) {
 Result<Json> parse_json(std::string_view text, std::string_view where) {
   const auto refuse = [&](const ParseError& error) {
     return fail(ErrorCode::kInvalidInput, error.message,
-                fmt::format("{}: {}", where, place(text, error.offset)));
+                fmt::format("{}:{}", where, place(text, error.offset)));
   };
   if (text.data() == nullptr) text = "";
   // The lexer takes a NUL for the end of the text and would not look at what follows it.

@@ -57,9 +57,14 @@ TEST_F(FibUser, HelpOfEveryCommandHasAnExample) {
 
 TEST_F(FibUser, UsageErrorsExitWithTwo) {
   EXPECT_EQ(fib({}).code, 2);
-  const Finished unknown = fib({"frobnicate"});
+  const Finished unknown = fib({"sumbit", "mine"});
   EXPECT_EQ(unknown.code, 2);
-  EXPECT_HAS(unknown.err, "frobnicate");
+  EXPECT_HAS(unknown.err, "there is no command 'fib sumbit'");
+  EXPECT_HAS(unknown.err, "did you mean 'fib submit'?");
+  const Finished part = fib({"workload", "frobnicate"});
+  EXPECT_EQ(part.code, 2);
+  EXPECT_HAS(part.err, "there is no command 'fib workload frobnicate'");
+  EXPECT_HAS(part.err, "'fib workload --help' lists them");
   EXPECT_EQ(fib({"submit"}).code, 2);
   EXPECT_EQ(fib({"show", "-3"}).code, 2);
   EXPECT_EQ(fib({"solution", "new", "x", "--signature", "rmsnorm_h64", "--target", "tpu"}).code, 2);
@@ -101,7 +106,7 @@ TEST_F(FibUser, BrokenDefinitionIsLocated) {
   EXPECT_HAS(finished.err, "bad.json");
   EXPECT_HAS(finished.err, "/axes/M");
   write("cut.json", R"({"name": "x", )");
-  EXPECT_HAS(fib({"signature", "validate", "cut.json"}).err, "cut.json:1");
+  EXPECT_HAS(fib({"signature", "validate", "cut.json"}).err, "cut.json:1:15: ");
   EXPECT_HAS(fib({"signature", "validate", "nowhere.json"}).err, "nowhere.json");
 }
 
@@ -172,10 +177,16 @@ TEST_F(FibUser, StoreThatIsNoneIsSaid) {
   EXPECT_EQ(finished.code, 2);
   EXPECT_HAS(finished.err, "fib.db");
   EXPECT_HAS(finished.err, "not an SQLite database");
+  std::filesystem::create_directory(folder_ / "folder.db");
+  environment_ = {"FIB_STORE=folder.db"};
+  const Finished folder = fib({"board"});
+  EXPECT_EQ(folder.code, 3);
+  EXPECT_HAS(folder.err, "folder.db: the store can't be opened");
+  std::filesystem::create_directories(folder_ / "dataset/definitions");
   environment_ = {"FIB_STORE=/proc/nowhere.db"};
-  const Finished unwritable = fib({"board"});
+  const Finished unwritable = fib({"import", "dataset"});
   EXPECT_EQ(unwritable.code, 3);
-  EXPECT_HAS(unwritable.err, "/proc/nowhere.db");
+  EXPECT_HAS(unwritable.err, "/proc/nowhere.db: the store can't be opened or created");
 }
 
 TEST_F(FibUser, EmptyStoreSaysSo) {

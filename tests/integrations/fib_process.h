@@ -30,6 +30,8 @@ class FibUser : public ::testing::Test {
   // Starts `fib ARGUMENTS` in the folder, with nothing of the tester's environment but PATH and a
   // cache that the tests of one build share.
   pid_t start(const std::vector<std::string>& arguments) {
+    // What the command before this one printed must not pass for this one's.
+    for (const char* stream : {"stdout", "stderr"}) std::filesystem::remove(folder_ / stream);
     const pid_t child = ::fork();
     if (child != 0) return child;
     if (::chdir(folder_.c_str()) != 0) ::_exit(126);

@@ -82,8 +82,9 @@ TEST(Store, QueriesNewestFirst) {
   ASSERT_TRUE(add(*store, {.workload = "w0"}));
 
   const auto workloads = [&](const VerdictQuery& query) {
+    const std::vector<Verdict> verdicts = store->query(query).value();
     std::string text;
-    for (const Verdict& verdict : store->query(query).value()) text += verdict.workload + " ";
+    for (const Verdict& verdict : verdicts) text += verdict.workload + " ";
     return text;
   };
   EXPECT_EQ(workloads({}), "w0 w1 w1 w2 w1 w0 ");

@@ -82,7 +82,7 @@ TEST_F(SolutionFolder, PacksAndUnpacks) {
   }
   const auto refused = write_solution_folder(*unpacked, target);
   expect_error(refused, {"new/folder", "not empty"});
-  EXPECT_EQ(refused.error().code, ErrorCode::kConflict);
+  EXPECT_EQ(refused.error().code, ErrorCode::kInvalidInput);
 }
 
 TEST_F(SolutionFolder, RefusesEachBrokenRuleByItsPlace) {
