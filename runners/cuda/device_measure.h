@@ -50,6 +50,8 @@ class DeviceMeasure {
                                          std::span<const std::byte> staging);
 
  private:
+  static constexpr uint64_t kOutputSalt = 1000, kPreparedSalt = 2000;  // inputs: their position
+
   struct Digest {
     uint64_t word[2] = {0, 0};
     friend bool operator==(const Digest&, const Digest&) = default;
