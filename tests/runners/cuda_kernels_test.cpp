@@ -196,8 +196,10 @@ TEST_F(CudaKernelsTest, DigestSeesEveryByte) {
 // The runner's clock on the two kernels that tests/bench/bench_cupti_plain times too.
 class CudaClockTest : public CudaKernelsTest {
  protected:
-  // Before the context: CUPTI must be first.
+  // Before the context: CUPTI must be first. Whether there is a card is asked in a worker process.
   void SetUp() override {
+    const Support support = make_cuda_runner(cuda_options(kTestCache))->available();
+    if (!support.ok) GTEST_SKIP() << support.reason << " (" << support.remedy << ")";
     const auto library = find_cuda_library({}, CudaLibrary::kCupti);
     if (!library) GTEST_SKIP() << library.error().to_string();
     auto clock = open_cupti_clock(*library);
