@@ -7,10 +7,11 @@
 
 namespace fib {
 
-// True if the binary has `__device__` variables: memory that outlives a call. Such a module is
-// loaded afresh for each timed call, so that nothing can be remembered from one to the next.
-// Unreadable bytes count as having some, and so do constexpr values at namespace scope, which
-// -default-device may turn into variables.
+// True if the binary has global variables: memory that a kernel can write and that outlives a call.
+// Such a module is loaded afresh for each call, so that nothing can be remembered from one to the
+// next. `__constant__` and shared memory don't count. Unreadable bytes do, and so do constants for
+// which the compiler made a variable, as NVRTC does for every constexpr at namespace scope: they
+// lie in the same writable section, where nothing tells them from the others.
 bool has_device_variables(std::span<const std::byte> cubin);
 
 }  // namespace fib

@@ -36,6 +36,14 @@ class CudaNvrtcTest : public testing::Test {
     return outcome ? *outcome : BuildOutcome{};
   }
 
+  static bool is_stateful(const BuildOutcome& outcome) {
+    EXPECT_TRUE(outcome.artifact) << outcome.failure_log;
+    if (!outcome.artifact) return true;
+    const auto binary = read_cuda_binary(*outcome.artifact);
+    EXPECT_TRUE(binary) << binary.error().to_string();
+    return !binary || has_device_variables(std::as_bytes(std::span(binary->cubin)));
+  }
+
   static Solution with_kernel(const std::string& source, std::vector<std::string> kernels) {
     Solution solution = candidate({});
     solution.sources[0].content = source;
@@ -66,10 +74,27 @@ TEST_F(CudaNvrtcTest, KernelsAndPlanAreBuiltOnceAndFoundAgain) {
 }
 
 TEST_F(CudaNvrtcTest, DeviceVariablesAreFound) {
-  const BuildOutcome outcome = build(candidate({"WRONG_REMEMBERS"}));
-  ASSERT_TRUE(outcome.artifact) << outcome.failure_log;
-  const auto binary = read_cuda_binary(*outcome.artifact);
-  EXPECT_TRUE(has_device_variables(std::as_bytes(std::span(binary->cubin))));
+  EXPECT_TRUE(is_stateful(build(candidate({"WRONG_REMEMBERS"}))));
+  EXPECT_FALSE(is_stateful(build(candidate({}))));
+}
+
+// What outlives a call is memory that a kernel can write, and what lies in one section with it.
+TEST_F(CudaNvrtcTest, OnlyGlobalMemoryIsState) {
+  const auto is_stateful_with = [&](const std::string& declaration, const std::string& use) {
+    return is_stateful(build(with_kernel(
+        declaration + "\n__global__ void rms(int* p) { *p = " + use + "; }\n", {"rms"})));
+  };
+  EXPECT_TRUE(is_stateful_with("__device__ int v;", "v++"));
+  EXPECT_TRUE(is_stateful_with("static __device__ int v = 3;", "v++"));
+  EXPECT_TRUE(is_stateful_with("__device__ int next() { static int v; return v++; }", "next()"));
+  EXPECT_TRUE(is_stateful_with("constexpr int k = 3;", "k"));
+  EXPECT_TRUE(is_stateful_with("struct Shape { static constexpr int k = 3; };", "Shape::k"));
+
+  EXPECT_FALSE(is_stateful_with("enum : int { k = 3 };", "k"));
+  EXPECT_FALSE(is_stateful_with("constexpr int k() { return 3; }", "k()"));
+  EXPECT_FALSE(is_stateful_with("__device__ int f() { constexpr int k = 3; return k; }", "f()"));
+  EXPECT_FALSE(is_stateful_with("__constant__ int table[4] = {1, 2, 3, 4};", "table[*p & 3]"));
+  EXPECT_FALSE(is_stateful_with("__device__ int f() { __shared__ int v; return v; }", "f()"));
 }
 
 TEST_F(CudaNvrtcTest, ErrorsCarryTheAuthorsFileAndLine) {
@@ -119,8 +144,8 @@ TEST_F(CudaNvrtcTest, HarnessKernelsCompile) {
   EXPECT_FALSE(has_device_variables(std::as_bytes(std::span(*cubin))));
 }
 
-// What the house enters must compile for Hopper, here and without a card.
-TEST_F(CudaNvrtcTest, HouseSolutionsCompile) {
+// What the house enters must compile for Hopper, here and without a card, and keep nothing.
+TEST_F(CudaNvrtcTest, HouseSolutionsCompileWithoutState) {
   const std::filesystem::path root = kSource / "leaderboard/solutions/cuda";
   for (const auto& family : std::filesystem::directory_iterator(root)) {
     for (const auto& folder : std::filesystem::directory_iterator(family)) {
@@ -135,7 +160,7 @@ TEST_F(CudaNvrtcTest, HouseSolutionsCompile) {
       const auto outcome = builder_->build(
           {.solution = *solution, .signature = *fitting, .architecture = "sm_90a"});
       ASSERT_TRUE(outcome) << outcome.error().to_string();
-      EXPECT_TRUE(outcome->artifact) << outcome->failure_log;
+      EXPECT_FALSE(is_stateful(*outcome));
     }
   }
 }
@@ -160,7 +185,7 @@ TEST_F(CudaNvrtcTest, SkeletonsOfEveryFamilyCompile) {
                                           .signature = **signature,
                                           .architecture = "sm_90a"});
     ASSERT_TRUE(outcome) << outcome.error().to_string();
-    EXPECT_TRUE(outcome->artifact) << outcome->failure_log;
+    EXPECT_FALSE(is_stateful(*outcome));
   }
 }
 

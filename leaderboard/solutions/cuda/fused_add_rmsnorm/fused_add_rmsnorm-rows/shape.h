@@ -1,12 +1,14 @@
 #pragma once
 
-// How a row is dealt to threads, known to kernel.cu and plan.cpp alike.
+// How a row is dealt to threads, known to kernel.cu and plan.cpp alike. Enumerations, because NVRTC
+// makes a variable of every constexpr at namespace scope.
 
-constexpr int kHidden = FIB_AXIS_hidden_size;
-
-// The widest access, in values of 2 bytes, that divides a row.
-constexpr int kWidth = kHidden % 8 == 0 ? 8 : kHidden % 4 == 0 ? 4 : kHidden % 2 == 0 ? 2 : 1;
-constexpr int kVectors = kHidden / kWidth;  // accesses a row
+enum : int {
+  kHidden = FIB_AXIS_hidden_size,
+  // The widest access, in values of 2 bytes, that divides a row.
+  kWidth = kHidden % 8 == 0 ? 8 : kHidden % 4 == 0 ? 4 : kHidden % 2 == 0 ? 2 : 1,
+  kVectors = kHidden / kWidth,  // accesses a row
+};
 
 // A power of two for rows that share a warp, else a multiple of 32 up to 1024.
 constexpr int threads_for(int vectors) {
@@ -16,9 +18,11 @@ constexpr int threads_for(int vectors) {
   return threads > 1024 ? 1024 : threads;
 }
 
-// Few rows: as many threads as a row has vectors, for the shortest wait.
-constexpr int kFewRows = threads_for(kVectors);
-// Many rows: two vectors a thread, so that a multiprocessor keeps more bytes in flight.
-constexpr int kManyRows = threads_for(kVectors > 32 ? (kVectors + 1) / 2 : kVectors);
+enum : int {
+  // Few rows: as many threads as a row has vectors, for the shortest wait.
+  kFewRows = threads_for(kVectors),
+  // Many rows: two vectors a thread, so that a multiprocessor keeps more bytes in flight.
+  kManyRows = threads_for(kVectors > 32 ? (kVectors + 1) / 2 : int{kVectors}),
+};
 
 constexpr int rows_per_block(int threads) { return threads >= 128 ? 1 : 128 / threads; }

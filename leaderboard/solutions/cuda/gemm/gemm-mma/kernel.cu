@@ -13,8 +13,8 @@ using fib::u32;
 
 namespace {
 
-constexpr int kN = FIB_AXIS_N;
-constexpr int kK = FIB_AXIS_K;
+// An enumeration, because NVRTC makes a variable of every constexpr at namespace scope.
+enum : int { kN = FIB_AXIS_N, kK = FIB_AXIS_K };
 static_assert(kK % 8 == 0, "rows of A and B are copied in pieces of 16 bytes");
 
 // Byte offset of a 16-byte piece of a row in a stage: neighbouring rows in different banks.
@@ -43,10 +43,11 @@ __device__ __forceinline__ void start_rows(u32 to, const Fp16* from, int first_r
 // a [m, kK], b [kN, kK], c [m, kN], all fp16, row-major. Grid: tiles of C, rows in groups of
 // `group_rows` tiles running fastest, by the blocks that share K (one cluster); `k_share` of K a
 // block, a multiple of the step.
-template <const Tiling& kTiling>
-__global__ void __launch_bounds__(kTiling.threads(), kTiling.blocks)
+template <Tile kTile>
+__global__ void __launch_bounds__(tiling_of(kTile).threads(), tiling_of(kTile).blocks)
     gemm(const Fp16* __restrict__ a, const Fp16* __restrict__ b, Fp16* __restrict__ c, int m,
          int group_rows, int k_share) {
+  constexpr Tiling kTiling = tiling_of(kTile);
   constexpr int kRows = kTiling.rows, kColumns = kTiling.columns, kDepth = kTiling.depth;
   constexpr int kThreads = kTiling.threads(), kStages = kTiling.stages;
   constexpr int kWarpRows = kRows / kTiling.row_warps;

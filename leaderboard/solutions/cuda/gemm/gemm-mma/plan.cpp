@@ -15,11 +15,15 @@ int64_t tiles_of(const Tiling& tiling, int64_t m, int64_t n) {
 
 // The tile follows the rows of A; the largest only where it still makes a few rounds of blocks.
 Choice choose_tiling(int64_t m, int64_t n, int multiprocessors) {
-  if (m <= 16) return {"gemm<k16>", k16};
-  if (m <= 32) return {"gemm<k32>", k32};
-  if (m <= 64 || tiles_of(k128, m, n) * 8 < multiprocessors) return {"gemm<k64>", k64};
-  if (tiles_of(k256, m, n) < 4 * multiprocessors) return {"gemm<k128>", k128};
-  return {"gemm<k256>", k256};
+  if (m <= 16) return {"gemm<k16>", tiling_of(k16)};
+  if (m <= 32) return {"gemm<k32>", tiling_of(k32)};
+  if (m <= 64 || tiles_of(tiling_of(k128), m, n) * 8 < multiprocessors) {
+    return {"gemm<k64>", tiling_of(k64)};
+  }
+  if (tiles_of(tiling_of(k256), m, n) < 4 * multiprocessors) {
+    return {"gemm<k128>", tiling_of(k128)};
+  }
+  return {"gemm<k256>", tiling_of(k256)};
 }
 
 // How many blocks share K: 1, 2, 4 or 8. More while the device is not full and each still has a

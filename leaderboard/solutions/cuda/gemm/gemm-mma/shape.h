@@ -19,8 +19,19 @@ struct Tiling {
 
 // Few rows: B streams through, long steps keep many bytes in flight. Many rows: large tiles, so
 // that each value fetched is used often.
-constexpr Tiling k16 = {16, 64, 128, 1, 4, 4, 2};
-constexpr Tiling k32 = {32, 64, 128, 1, 4, 4, 2};
-constexpr Tiling k64 = {64, 64, 128, 2, 2, 3, 2};
-constexpr Tiling k128 = {128, 128, 64, 2, 4, 3, 2};
-constexpr Tiling k256 = {128, 256, 64, 2, 4, 4, 1};
+enum Tile { k16, k32, k64, k128, k256 };
+constexpr Tiling tiling_of(Tile tile) {
+  switch (tile) {
+    case k16:
+      return {16, 64, 128, 1, 4, 4, 2};
+    case k32:
+      return {32, 64, 128, 1, 4, 4, 2};
+    case k64:
+      return {64, 64, 128, 2, 2, 3, 2};
+    case k128:
+      return {128, 128, 64, 2, 4, 3, 2};
+    case k256:
+      break;
+  }
+  return {128, 256, 64, 2, 4, 4, 1};
+}

@@ -18,9 +18,11 @@ using fib::u32;
 
 namespace {
 
-constexpr int kN = FIB_AXIS_N;
-constexpr int kK = FIB_AXIS_K;
-constexpr int kColumnTiles = (kN + kBlockColumns - 1) / kBlockColumns;
+enum : int {
+  kN = FIB_AXIS_N,
+  kK = FIB_AXIS_K,
+  kColumnTiles = (kN + kBlockColumns - 1) / kBlockColumns,
+};
 
 struct TileOrigin {
   int token, column;

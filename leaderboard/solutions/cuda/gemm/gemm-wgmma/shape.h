@@ -3,9 +3,12 @@
 // Tilings known to kernel.cu and plan.cpp alike. A block computes kBlockColumns columns of C (rows
 // of B) for `tokens` rows of C (rows of A).
 
-constexpr int kBlockColumns = 128;  // 64 for each of the two warpgroups that compute
-constexpr int kDepth = 64;          // of a step along K: 128 bytes a row, what the swizzle spans
-constexpr int kThreads = 3 * 128;   // one more warpgroup issues the copies
+// An enumeration, because NVRTC makes a variable of every constexpr at namespace scope.
+enum : int {
+  kBlockColumns = 128,  // 64 for each of the two warpgroups that compute
+  kDepth = 64,          // of a step along K: 128 bytes a row, what the swizzle spans
+  kThreads = 3 * 128,   // one more warpgroup issues the copies
+};
 
 constexpr int stage_bytes(int tokens) { return (kBlockColumns + tokens) * kDepth * 2; }
 constexpr int stages(int tokens) {

@@ -14,9 +14,11 @@ using fib::u32;
 
 namespace {
 
-constexpr int kSteps = kHeadDim / 16;         // tensor core steps along the head dimension
-constexpr int kPartialStride = kHeadDim + 4;  // floats a head: spreads the banks
-constexpr int kBlockHeads = 8 * kHeadTiles;
+enum : int {
+  kSteps = kHeadDim / 16,         // tensor core steps along the head dimension
+  kPartialStride = kHeadDim + 4,  // floats a head: spreads the banks
+  kBlockHeads = 8 * kHeadTiles,
+};
 static_assert(kWarps * kBlockHeads * (kPartialStride + 2) * 4 <= kSharedBytes);
 
 __device__ __forceinline__ float minus_infinity() { return __int_as_float(0xFF800000); }

@@ -18,8 +18,8 @@ using fib::u32;
 
 namespace {
 
-constexpr int kRouteThreads = 1024;
-constexpr u32 kAllLanes = 0xFFFFFFFFu;
+enum : int { kRouteThreads = 1024 };
+enum : u32 { kAllLanes = 0xFFFFFFFFu };
 
 // What an earlier launch of the chain wrote is read after this, and through pointers that are not
 // __restrict__: the compiler might otherwise read ahead of the wait.
@@ -90,22 +90,23 @@ __global__ void __launch_bounds__(kRouteThreads)
 // Where the loads of a block are: they run ahead of the arithmetic, across tiles.
 template <Product kProduct, int kTokens>
 struct Loader {
-  static constexpr int kDepth = depth_of(kProduct);
-  static constexpr int kStep = step_depth(kProduct, kTokens);
-  static constexpr int kSteps = (kDepth + kStep - 1) / kStep;
-  static constexpr int kThreads = threads_of(kTokens);
-  static constexpr int kWeightRows = kProduct == kGateUp ? 2 * kIntermediate : kHidden;
-  static constexpr int kWeightPieces = kStep / 32;  // 16-byte pieces a row: one group each
-  static constexpr int kTokenPieces = kStep / 8;
-  static constexpr int kTokenRows = (kTokens * kTokenPieces + kThreads - 1) / kThreads;
-  static constexpr int kScaleBytes = kDepth % 256 == 0 && kStep == 256 ? 16
-                                     : kDepth % 128 == 0               ? 8
-                                                                       : 4;
-  static constexpr int kScalePieces = scale_stride(kStep) / kScaleBytes;
-  static constexpr int kGroups = kDepth / kGroup;
+  enum : int {
+    kDepth = depth_of(kProduct),
+    kStep = step_depth(kProduct, kTokens),
+    kSteps = (kDepth + kStep - 1) / kStep,
+    kThreads = threads_of(kTokens),
+    kWeightRows = kProduct == kGateUp ? 2 * kIntermediate : int{kHidden},
+    kWeightPieces = kStep / 32,  // 16-byte pieces a row: one group each
+    kTokenPieces = kStep / 8,
+    kTokenRows = (kTokens * kTokenPieces + kThreads - 1) / kThreads,
+    kScaleBytes = kDepth % 256 == 0 && kStep == 256 ? 16 : kDepth % 128 == 0 ? 8 : 4,
+    kScalePieces = scale_stride(kStep) / kScaleBytes,
+    kGroups = kDepth / kGroup,
+  };
   // Every step and every block of rows is full: nothing to check.
-  static constexpr bool kIsWhole =
-      kDepth % kStep == 0 && (kProduct == kGateUp || kHidden % kBlockRows == 0);
+  enum : bool {
+    kIsWhole = kDepth % kStep == 0 && (kProduct == kGateUp || kHidden % kBlockRows == 0),
+  };
   static_assert(kThreads % kTokenPieces == 0);
 
   const Bf16* activations;

@@ -49,7 +49,7 @@ void plan_moe(const fib::PlanProblem& problem, fib::Plan& plan) {
   if (pairs > 1 << 24) return plan.fail("more than 2^24 (token, expert) pairs");
   const Tiling tiling = choose_tiling(pairs);
   // Every expert that was chosen may have one tile that is not full.
-  const int64_t max_tiles = (pairs < kExperts ? pairs : kExperts) + pairs / tiling.tokens;
+  const int64_t max_tiles = (pairs < kExperts ? pairs : int64_t{kExperts}) + pairs / tiling.tokens;
   const Lists lists = {plan.workspace(4), plan.workspace(max_tiles * 4),
                        plan.workspace(max_tiles * tiling.tokens * 4)};
   const fib::PlanPointer activated = plan.workspace(pairs * kIntermediate * 2);

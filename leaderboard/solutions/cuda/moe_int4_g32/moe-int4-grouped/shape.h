@@ -1,12 +1,15 @@
 #pragma once
 
-// Sizes known to kernel.cu and plan.cpp alike.
+// Sizes known to kernel.cu and plan.cpp alike. Enumerations, because NVRTC makes a variable of
+// every constexpr at namespace scope.
 
-constexpr int kExperts = FIB_AXIS_num_experts;
-constexpr int kTopK = FIB_AXIS_top_k;
-constexpr int kHidden = FIB_AXIS_hidden_size;
-constexpr int kIntermediate = FIB_AXIS_intermediate_size;
-constexpr int kGroup = 32;  // weights that share a scale
+enum : int {
+  kExperts = FIB_AXIS_num_experts,
+  kTopK = FIB_AXIS_top_k,
+  kHidden = FIB_AXIS_hidden_size,
+  kIntermediate = FIB_AXIS_intermediate_size,
+  kGroup = 32,  // weights that share a scale
+};
 static_assert(kHidden % 64 == 0 && kIntermediate % 64 == 0,
               "scales are copied two at a time, gate and up rows by 64");
 
@@ -17,8 +20,7 @@ constexpr int depth_of(Product p) { return p == kGateUp ? kHidden : kIntermediat
 // A block computes 128 weight rows (64 gate and the 64 up rows beside them, or 128 of down) for one
 // tile of tokens of one expert; a warp has 32 of the rows. With few tokens, where unpacking is the
 // arithmetic that counts, two warps share the depth of the same rows.
-constexpr int kBlockRows = 128;
-constexpr int kRowWarps = kBlockRows / 32;
+enum : int { kBlockRows = 128, kRowWarps = kBlockRows / 32 };
 constexpr int depth_warps(int tokens) { return tokens <= 16 ? 2 : 1; }
 constexpr int threads_of(int tokens) { return 32 * kRowWarps * depth_warps(tokens); }
 constexpr int row_blocks(Product p) {
@@ -38,9 +40,9 @@ constexpr int stage_bytes(Product p, int tokens) {
   return kBlockRows * (weight_stride(depth) + scale_stride(depth)) + tokens * token_stride(depth);
 }
 // Two blocks a multiprocessor, each with as many stages as fit.
-constexpr int kSharedPerBlock = 112 * 1024;
 constexpr int stages(Product p, int tokens) {
-  const int fitting = kSharedPerBlock / stage_bytes(p, tokens);
+  const int shared_per_block = 112 * 1024;
+  const int fitting = shared_per_block / stage_bytes(p, tokens);
   return fitting < 5 ? fitting : 5;
 }
 constexpr int shared_bytes(Product p, int tokens) {

@@ -5,8 +5,11 @@
 
 using fib::Bf16;
 
-constexpr int kHidden = FIB_AXIS_hidden_size;
-constexpr int kThreads = 256;
+// An enumeration, because NVRTC makes a variable of every constexpr at namespace scope.
+enum : int {
+  kHidden = FIB_AXIS_hidden_size,
+  kThreads = 256,
+};
 
 // hidden_states and output [rows, kHidden] bf16, weight [kHidden] bf16; block kThreads, grid rows.
 __global__ void rmsnorm_plain(const Bf16* hidden_states, const Bf16* weight, Bf16* output) {

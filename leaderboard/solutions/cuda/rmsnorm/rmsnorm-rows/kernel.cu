@@ -8,8 +8,6 @@
 
 using fib::Bf16;
 
-constexpr float kEps = static_cast<float>(FIB_PARAM_eps);
-
 // hidden_states and output [rows, kHidden] bf16, weight [kHidden] bf16.
 // Block (kThreads, rows_per_block(kThreads)).
 template <int kThreads>
@@ -47,7 +45,7 @@ __global__ void __launch_bounds__(kThreads* rows_per_block(kThreads))
   } else {
     squares = fib::sum_over_row<kThreads>(squares);
   }
-  const float scale = rsqrtf(squares / kHidden + kEps);
+  const float scale = rsqrtf(squares / kHidden + static_cast<float>(FIB_PARAM_eps));
   if (row >= rows) return;
 #pragma unroll
   for (int i = 0; i < kPerThread; ++i) {
