@@ -91,9 +91,8 @@ std::optional<std::string> unknown_command(const CLI::App& app) {
     at = at->get_subcommands().back();
     path += " " + at->get_name();
   }
-  const std::vector<const CLI::App*> commands = at->get_subcommands([](const CLI::App*) {
-    return true;
-  });
+  const std::vector<const CLI::App*> commands =
+      at->get_subcommands([](const CLI::App*) { return true; });
   const std::vector<std::string> unread = app.remaining(true);
   if (commands.empty() || unread.empty() || unread.front().starts_with('-')) return std::nullopt;
   std::vector<std::string> names;

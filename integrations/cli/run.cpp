@@ -5,10 +5,13 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <map>
 #include <ostream>
+#include <set>
 
 #include "integrations/cli/commands.h"
 #include "integrations/cli/evaluation.h"
+#include "integrations/cli/instances.h"
 #include "integrations/cli/runners.h"
 #include "integrations/cli/solution_files.h"
 #include "integrations/cli/text.h"
@@ -22,8 +25,14 @@ struct RunArgs {
   std::vector<std::filesystem::path> solutions;
   std::vector<std::string> signatures;
   std::string target;
+  bool takes_all_instances = false;
   WorkloadChoice workloads;
   MeasureArgs measure;
+
+  // Whoever names signatures, or a file of workloads, has said what is meant.
+  bool leaves_instances_open() const {
+    return signatures.empty() && workloads.path.empty() && !takes_all_instances;
+  }
 };
 
 // The signatures asked for, else all.
@@ -38,22 +47,44 @@ Result<std::vector<SignaturePtr>> choose_signatures(const Catalog& catalog,
 struct Matrix {
   std::vector<EvaluationJob> jobs;  // of one target
   std::vector<Error> errors;
+  std::set<std::string> notes;  // on what was left out
 };
+
+// The solutions of the runner's target that each signature is to be measured with.
+struct Pairs {
+  std::map<SignaturePtr, std::vector<const Solution*>> solutions;
+  std::set<std::string> notes;
+};
+
+Pairs pair_up(const RunArgs& args, const Runner& runner, const std::vector<Solution>& solutions,
+              const std::vector<SignaturePtr>& signatures) {
+  Pairs pairs;
+  for (const Solution& solution : solutions) {
+    const auto manifest = manifest_of(solution);
+    if (!manifest || manifest->target != runner.target()) continue;
+    std::vector<SignaturePtr> fitting;
+    std::ranges::copy_if(signatures, std::back_inserter(fitting), [&](const SignaturePtr& each) {
+      return solution_fits(solution, *each) && runner.supports(solution, *each).ok;
+    });
+    std::vector<SignaturePtr> chosen =
+        args.leaves_instances_open() ? default_instances(solution, runner, fitting) : fitting;
+    if (chosen.size() < fitting.size()) {
+      pairs.notes.insert(instances_note(solution, chosen, "--signatures"));
+    }
+    for (const SignaturePtr& signature : chosen) pairs.solutions[signature].push_back(&solution);
+  }
+  return pairs;
+}
 
 Result<Matrix> make_matrix(const Context& context, const RunArgs& args, const Runner& runner,
                            const std::vector<Solution>& solutions,
                            const std::vector<SignaturePtr>& signatures) {
   Matrix matrix;
+  const Pairs pairs = pair_up(args, runner, solutions, signatures);
+  matrix.notes = pairs.notes;
   for (const SignaturePtr& signature : signatures) {
-    std::vector<const Solution*> fitting;
-    for (const Solution& solution : solutions) {
-      const auto manifest = manifest_of(solution);
-      if (manifest && manifest->target == runner.target() && solution_fits(solution, *signature) &&
-          runner.supports(solution, *signature).ok) {
-        fitting.push_back(&solution);
-      }
-    }
-    if (fitting.empty()) continue;
+    const auto fitting = pairs.solutions.find(signature);
+    if (fitting == pairs.solutions.end()) continue;
     auto workloads = choose_workloads(context, *signature, args.workloads);
     if (!workloads) {
       // Signatures without workloads are left out of a whole matrix, but not when asked for.
@@ -62,7 +93,7 @@ Result<Matrix> make_matrix(const Context& context, const RunArgs& args, const Ru
     }
     BoundProblems bound = bind_workloads(signature, *workloads);
     std::move(bound.errors.begin(), bound.errors.end(), std::back_inserter(matrix.errors));
-    for (const Solution* solution : fitting) {
+    for (const Solution* solution : fitting->second) {
       if (!bound.problems.empty()) matrix.jobs.push_back({*solution, bound.problems});
     }
   }
@@ -108,6 +139,11 @@ Result<int> run_matrix(const Context& context, const RunArgs& args) {
     std::move(matrix.errors.begin(), matrix.errors.end(), std::back_inserter(totals.errors));
     if (matrix.jobs.empty() || totals.is_interrupted) continue;
     std::vector<int> devices = FIB_TRY(parse_devices(*runner, args.measure.devices));
+    if (args.signatures.empty()) {
+      matrix.notes.merge(drop_too_large(*runner, devices, options.measure.value_sets, matrix.jobs));
+    }
+    for (const std::string& note : matrix.notes) context.err << note << "\n";
+    if (matrix.jobs.empty()) continue;
     add_up(totals, FIB_TRY(evaluate_and_store(context, *store,
                                               {.runner = *runner,
                                                .devices = std::move(devices),
@@ -144,7 +180,12 @@ void add_run_command(CLI::App& app, Action& action) {
       ->add_option("--solutions", args->solutions,
                    "Folders with solutions at any depth; default: the house's own")
       ->type_name("DIR");
-  command->add_option("--signatures", args->signatures, "Default: all")->delimiter(',');
+  command
+      ->add_option("--signatures", args->signatures,
+                   "Default: all, but on the cpu only the small ones of a family")
+      ->delimiter(',');
+  command->add_flag("--all-instances", args->takes_all_instances,
+                    "All signatures, also the large ones on the cpu");
   command->add_option("--workloads", args->workloads.path, "A .jsonl file or a dataset")
       ->type_name("FILE|DIR");
   command->add_option("--limit", args->workloads.limit, "At most so many workloads a signature")

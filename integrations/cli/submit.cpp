@@ -8,6 +8,7 @@
 
 #include "integrations/cli/commands.h"
 #include "integrations/cli/evaluation.h"
+#include "integrations/cli/instances.h"
 #include "integrations/cli/runners.h"
 #include "integrations/cli/text.h"
 #include "integrations/cli/units.h"
@@ -20,8 +21,14 @@ namespace {
 struct SubmitArgs {
   std::filesystem::path path;
   std::string signature, target;
+  bool takes_all_instances = false;
   WorkloadChoice workloads;
   MeasureArgs measure;
+
+  // Whoever names a signature, or a file of workloads, has said what is meant.
+  bool leaves_instances_open() const {
+    return signature.empty() && workloads.path.empty() && !takes_all_instances;
+  }
 };
 
 // The signatures that a solution is to be judged on: the one asked for, the one it names, or all
@@ -83,12 +90,19 @@ Result<int> run_submit(const Context& context, const SubmitArgs& args) {
         "--target", "leave the option out");
   }
   const Catalog catalog = FIB_TRY(open_catalog(context));
-  const auto signatures = FIB_TRY(choose_signatures(catalog, solution, args.signature));
+  auto signatures = FIB_TRY(choose_signatures(catalog, solution, args.signature));
   const auto runners = make_runners(context);
   Runner& runner = *FIB_TRY(find_runner(runners, manifest.target));
+  if (args.leaves_instances_open()) {
+    auto chosen = default_instances(solution, runner, signatures);
+    if (chosen.size() < signatures.size()) {
+      context.err << instances_note(solution, chosen, "--signature") << "\n";
+    }
+    signatures = std::move(chosen);
+  }
 
   std::vector<EvaluationJob> jobs;
-  std::vector<Error> errors;
+  std::vector<Error> errors, without_workloads;
   for (const SignaturePtr& signature : signatures) {
     if (const Support support = runner.supports(solution, *signature); !support.ok) {
       errors.push_back(
@@ -99,16 +113,28 @@ Result<int> run_submit(const Context& context, const SubmitArgs& args) {
     }
     auto workloads = choose_workloads(context, *signature, args.workloads);
     if (!workloads) {
-      errors.push_back(workloads.error());
+      // An instance of a family may have none; it matters only where none has any.
+      const bool is_missing = workloads.error().code == ErrorCode::kNotFound;
+      (is_missing ? without_workloads : errors).push_back(workloads.error());
       continue;
     }
     BoundProblems bound = bind_workloads(signature, *workloads);
     std::move(bound.errors.begin(), bound.errors.end(), std::back_inserter(errors));
     if (!bound.problems.empty()) jobs.push_back({solution, std::move(bound.problems)});
   }
-  if (jobs.empty()) return fail(errors.front());
+  if (jobs.empty()) return fail(errors.empty() ? without_workloads.front() : errors.front());
 
   std::vector<int> devices = FIB_TRY(parse_devices(runner, args.measure.devices));
+  if (args.signature.empty()) {
+    for (const std::string& note :
+         drop_too_large(runner, devices, options.measure.value_sets, jobs)) {
+      context.err << note << "\n";
+    }
+    if (jobs.empty()) {
+      return fail(ErrorCode::kResourceExhausted, "no workload fits the device's memory",
+                  solution.definition, "name workloads of your own with --workloads");
+    }
+  }
   const auto store = FIB_TRY(Store::open(context.store_file));
   EvaluationTotals totals = FIB_TRY(evaluate_and_store(context, *store,
                                                        {.runner = runner,
@@ -132,8 +158,12 @@ void add_submit_command(CLI::App& app, Action& action) {
   CLI::App* command =
       app.add_subcommand("submit", "Compile, check and time a solution; store the verdicts");
   command->add_option("path", args->path, "Solution folder, or a Solution JSON file")->required();
-  command->add_option("--signature", args->signature,
-                      "Judge it on this signature only; default: all that it is written for");
+  command->add_option(
+      "--signature", args->signature,
+      "Judge it on this signature only; default: all that it is written for, but on "
+      "the cpu only the small ones of a family");
+  command->add_flag("--all-instances", args->takes_all_instances,
+                    "All that it is written for, also the large ones on the cpu");
   command->add_option("--target", args->target, "cpu or cuda; must be the solution's own");
   command
       ->add_option("--workloads", args->workloads.path,
@@ -146,6 +176,7 @@ void add_submit_command(CLI::App& app, Action& action) {
       "Examples:\n"
       "  fib submit my-kernel\n"
       "  fib submit my-kernel --quick --limit 3\n"
+      "  fib submit my-kernel --all-instances\n"
       "  fib submit my-kernel --signature rmsnorm_h4096 --workloads traffic.jsonl --json\n");
   command->callback([args, &action] {
     action = [args](const Context& context) { return run_submit(context, *args); };

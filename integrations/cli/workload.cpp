@@ -9,6 +9,7 @@
 #include "integrations/cli/evaluation.h"
 #include "integrations/cli/text.h"
 #include "integrations/cli/units.h"
+#include "integrations/cli/workload_values.h"
 #include "workloads/inputs.h"
 #include "workloads/workload_set.h"
 
@@ -19,6 +20,8 @@ namespace {
 struct WorkloadArgs {
   std::string signature, workload;
   WorkloadChoice choice;
+  std::filesystem::path out;
+  uint64_t seed = 1;
 };
 
 std::string axes_text(const Problem& problem) {
@@ -75,36 +78,63 @@ std::string source_text(const InputValue& value) {
   return fmt::format("{:.9g}", std::get<double>(value.source));
 }
 
+// The one workload that the arguments name.
+Result<Workload> find_workload(const Context& context, const Signature& signature,
+                               const WorkloadArgs& args) {
+  for (Workload& workload : FIB_TRY(choose_workloads(context, signature, args.choice))) {
+    if (workload_id(workload) == args.workload) return std::move(workload);
+  }
+  return fail(ErrorCode::kNotFound,
+              fmt::format("{} has no workload '{}'", signature.name, args.workload), "",
+              "'fib workload list " + signature.name + "' lists them");
+}
+
 Result<int> show(const Context& context, const WorkloadArgs& args) {
   const Catalog catalog = FIB_TRY(open_catalog(context));
   const SignaturePtr signature = FIB_TRY(catalog.find(args.signature));
-  for (const Workload& workload : FIB_TRY(choose_workloads(context, *signature, args.choice))) {
-    if (workload_id(workload) != args.workload) continue;
-    if (context.json()) {
-      print_json(context, workload_to_json(workload));
-      return kExitPassed;
-    }
-    const InputPlan plan = FIB_TRY(plan_inputs(FIB_TRY(bind(signature, workload))));
-    const Style& style = context.out_style;
-    context.out << style.bold(workload_id(workload)) << "  " << signature->name << "\n"
-                << fmt::format("weight {:g}, from {}\n\n", workload.weight, workload.where);
-    Table axes({{"axis"}, {"value", Align::kRight}});
-    for (const auto& [name, value] : plan.problem.axes) axes.add({name, std::to_string(value)});
-    axes.print(context.out, style, "  ");
-    context.out << "\n";
-    Table inputs({{"input"}, {"dtype"}, {"shape"}, {"size", Align::kRight}, {"values"}});
-    for (const InputValue& value : plan.structure) {
-      inputs.add({value.desc.name, std::string(dtype_name(value.desc.dtype)),
-                  value.desc.is_host_scalar ? "scalar" : Json(value.desc.shape).dump(),
-                  format_bytes(static_cast<double>(value.desc.size_bytes())), source_text(value)});
-    }
-    inputs.print(context.out, style, "  ");
-    for (const std::string& note : plan.notes) context.out << style.dim("  " + note) << "\n";
+  const Workload workload = FIB_TRY(find_workload(context, *signature, args));
+  if (context.json()) {
+    print_json(context, workload_to_json(workload));
     return kExitPassed;
   }
-  return fail(ErrorCode::kNotFound,
-              fmt::format("{} has no workload '{}'", signature->name, args.workload), "",
-              "'fib workload list " + signature->name + "' lists them");
+  const InputPlan plan = FIB_TRY(plan_inputs(FIB_TRY(bind(signature, workload))));
+  const Style& style = context.out_style;
+  context.out << style.bold(workload_id(workload)) << "  " << signature->name << "\n"
+              << fmt::format("weight {:g}, from {}\n\n", workload.weight, workload.where);
+  Table axes({{"axis"}, {"value", Align::kRight}});
+  for (const auto& [name, value] : plan.problem.axes) axes.add({name, std::to_string(value)});
+  axes.print(context.out, style, "  ");
+  context.out << "\n";
+  Table inputs({{"input"}, {"dtype"}, {"shape"}, {"size", Align::kRight}, {"values"}});
+  for (const InputValue& value : plan.structure) {
+    inputs.add({value.desc.name, std::string(dtype_name(value.desc.dtype)),
+                value.desc.is_host_scalar ? "scalar" : Json(value.desc.shape).dump(),
+                format_bytes(static_cast<double>(value.desc.size_bytes())), source_text(value)});
+  }
+  inputs.print(context.out, style, "  ");
+  for (const std::string& note : plan.notes) context.out << style.dim("  " + note) << "\n";
+  return kExitPassed;
+}
+
+Result<int> values(const Context& context, const WorkloadArgs& args) {
+  const Catalog catalog = FIB_TRY(open_catalog(context));
+  const SignaturePtr signature = FIB_TRY(catalog.find(args.signature));
+  const Workload workload = FIB_TRY(find_workload(context, *signature, args));
+  const Problem problem = FIB_TRY(bind(signature, workload));
+  const WrittenValues written = FIB_TRY(write_workload_values(problem, args.seed, args.out));
+  if (context.json()) {
+    print_json(context, {{"file", args.out.string()},
+                         {"signature", signature->name},
+                         {"workload", args.workload},
+                         {"seed", args.seed},
+                         {"tensors", written.tensors},
+                         {"size_bytes", written.size_bytes}});
+  } else {
+    context.out << fmt::format("wrote {}: {}, {}, seed {}\n", args.out.string(),
+                               counted(written.tensors, "tensor"),
+                               format_bytes(static_cast<double>(written.size_bytes)), args.seed);
+  }
+  return kExitPassed;
 }
 
 // Binds and plans every row: blobs are read, indices checked against their bounds.
@@ -158,12 +188,13 @@ CLI::App* add_part(CLI::App& command, const char* name, const char* help,
 
 void add_workload_command(CLI::App& app, Action& action) {
   auto args = std::make_shared<WorkloadArgs>();
-  CLI::App* command = app.add_subcommand("workload", "List, show and validate workloads");
+  CLI::App* command = app.add_subcommand("workload", "List, show, write and validate workloads");
   command->require_subcommand(1);
   command->footer(
       "Examples:\n"
       "  fib workload list rmsnorm_h4096\n"
       "  fib workload show rmsnorm_h4096 ID\n"
+      "  fib workload values rmsnorm_h4096 ID --out values.safetensors\n"
       "  fib workload validate traffic.jsonl\n");
 
   CLI::App* list_command =
@@ -182,6 +213,24 @@ void add_workload_command(CLI::App& app, Action& action) {
   show_command->add_option("--workloads", args->choice.path, "A .jsonl file or a dataset")
       ->type_name("FILE|DIR");
   show_command->footer("Example:\n  fib workload show rmsnorm_h4096 ID --json\n");
+
+  CLI::App* values_command =
+      add_part(*command, "values", "Write its inputs and exact outputs, to debug a kernel anywhere",
+               args, action, values);
+  values_command->add_option("signature", args->signature, "Its name")->required();
+  values_command->add_option("workload", args->workload, "Its id")->required();
+  values_command->add_option("-o,--out", args->out, "The file to write")
+      ->required()
+      ->type_name("FILE.safetensors");
+  values_command
+      ->add_option("--seed", args->seed, "Of the floating values; the judge's seeds are others")
+      ->capture_default_str();
+  values_command->add_option("--workloads", args->choice.path, "A .jsonl file or a dataset")
+      ->type_name("FILE|DIR");
+  values_command->footer(
+      "The file holds input.NAME as a kernel is given it, expected.NAME in float32; host scalars\n"
+      "are in its metadata.\n"
+      "Example:\n  fib workload values rmsnorm_h64 rmsnorm_h64-m1 --out values.safetensors\n");
 
   CLI::App* validate_command =
       add_part(*command, "validate", "Check rows, their blobs and indices", args, action, validate);

@@ -95,11 +95,34 @@ TEST_F(Submission, OneBadWorkloadDoesntKeepTheOthers) {
   EXPECT_NE(finished.err.find("rows.jsonl:3"), std::string::npos) << finished.err;
 }
 
+TEST_F(Submission, OfAFamilyOnlyTheSmallInstancesAreMeantOnTheCpu) {
+  const Finished finished = fib({"submit", "mine", "--quick", "--limit", "1"});
+  EXPECT_EQ(finished.code, 0) << finished.err;
+  EXPECT_EQ(finished.err,
+            "rmsnorm: judged on its small instances rmsnorm_h256, rmsnorm_h64; --signature NAME or "
+            "--all-instances for others\n");
+  EXPECT_NE(finished.out.find("2 of 2 passed"), std::string::npos) << finished.out;
+
+  const Finished run = fib({"run", "--solutions", "mine", "--quick", "--limit", "1"});
+  EXPECT_EQ(run.code, 0) << run.err;
+  EXPECT_NE(run.err.find("--signatures NAME or --all-instances"), std::string::npos) << run.err;
+  EXPECT_NE(run.out.find("0 measured, 2 in the store before"), std::string::npos) << run.out;
+}
+
+TEST_F(Submission, WorkloadsThatAreNamedSayWhichInstancesAreMeant) {
+  const Finished finished = fib({"submit", "mine", "--quick", "--workloads", "rows.jsonl"});
+  EXPECT_EQ(finished.code, 0) << finished.err;
+  EXPECT_EQ(finished.err, "");
+  EXPECT_NE(finished.out.find("2 of 2 passed"), std::string::npos) << finished.out;
+  const Finished missing = fib({"submit", "mine", "--workloads", "nowhere.jsonl"});
+  EXPECT_EQ(missing.code, 2);
+  EXPECT_NE(missing.err.find("nowhere.jsonl"), std::string::npos) << missing.err;
+}
+
 TEST_F(Submission, WrongSignatureIsRefused) {
   const Finished finished = fib({"submit", "mine", "--signature", "gemm_n4096_k4096"});
   EXPECT_EQ(finished.code, 2);
-  EXPECT_NE(finished.err.find("'mine' is for rmsnorm, not for gemm_n4096_k4096"),
-            std::string::npos)
+  EXPECT_NE(finished.err.find("'mine' is for rmsnorm, not for gemm_n4096_k4096"), std::string::npos)
       << finished.err;
   const Finished device = fib(submit({"--device", "7"}));
   EXPECT_EQ(device.code, 2);

@@ -1,7 +1,11 @@
 // Help, exit codes, and errors that name the place and the remedy. Nothing is measured here.
 
+#include <bit>
+#include <cmath>
+#include <cstring>
 #include <set>
 
+#include "signatures/base/safetensors.h"
 #include "tests/integrations/fib_process.h"
 
 namespace fib::testing {
@@ -28,6 +32,7 @@ TEST_F(FibUser, HelpOfEveryCommandHasAnExample) {
       {"workload"},
       {"workload", "list"},
       {"workload", "show"},
+      {"workload", "values"},
       {"workload", "validate"},
       {"solution"},
       {"solution", "list"},
@@ -122,6 +127,75 @@ TEST_F(FibUser, WorkloadsOfASignature) {
   EXPECT_EQ(missing.code, 2);
   EXPECT_HAS(missing.err, "'no-such'");
   EXPECT_HAS(missing.err, "fib workload list rmsnorm_h4096");
+}
+
+TEST_F(FibUser, ValuesOfAWorkloadAreWrittenForOtherTools) {
+  const std::vector<std::string> values = {"workload", "values", "rmsnorm_h64", "rmsnorm_h64-b1",
+                                           "--out"};
+  const auto written = [&](const std::string& file, const std::string& seed) {
+    std::vector<std::string> arguments = values;
+    arguments.insert(arguments.end(), {file, "--seed", seed});
+    const Json document = fib_json(arguments);
+    EXPECT_EQ(document.at("tensors"), 3);
+    EXPECT_EQ(document.at("size_bytes"), 2 * 64 * 2 + 64 * 4);
+    return read(file);
+  };
+  const std::string content = written("a.safetensors", "7");
+  EXPECT_EQ(written("b.safetensors", "7"), content) << "the seed says it all";
+  EXPECT_NE(written("c.safetensors", "8"), content);
+
+  const auto file = SafetensorsFile::open(folder_ / "a.safetensors");
+  ASSERT_TRUE(file) << file.error().to_string();
+  EXPECT_EQ(file->metadata().at("signature"), "rmsnorm_h64");
+  EXPECT_EQ(file->metadata().at("workload"), "rmsnorm_h64-b1");
+  EXPECT_EQ(file->metadata().at("seed"), "7");
+  EXPECT_EQ(file->metadata().at("axis.batch_size"), "1");
+  const StoredTensor input = file->tensor("input.hidden_states").value();
+  EXPECT_EQ(input.dtype, DType::kBFloat16);
+  const StoredTensor weight = file->tensor("input.weight").value();
+  const StoredTensor expected = file->tensor("expected.output").value();
+  EXPECT_EQ(expected.dtype, DType::kFloat32);
+  EXPECT_EQ(expected.shape, (std::vector<int64_t>{1, 64}));
+  // The norm by hand.
+  std::vector<float> x(64), w(64), y(64);
+  for (size_t i = 0; i < 64; ++i) {
+    const auto widened = [&](const StoredTensor& tensor) {
+      uint16_t bits = 0;
+      std::memcpy(&bits, tensor.data.data() + 2 * i, 2);
+      return std::bit_cast<float>(uint32_t{bits} << 16);
+    };
+    x[i] = widened(input);
+    w[i] = widened(weight);
+    std::memcpy(&y[i], expected.data.data() + 4 * i, 4);
+  }
+  double sum = 0.0;
+  for (float value : x) sum += double{value} * value;
+  const double scale = 1.0 / std::sqrt(sum / 64.0 + 1e-6);
+  for (size_t i = 0; i < 64; ++i) EXPECT_NEAR(y[i], x[i] * scale * w[i], 1e-6);
+}
+
+TEST_F(FibUser, HostScalarsOfAWorkloadAreMetadata) {
+  const std::string signature = "gqa_paged_decode_h4_kv2_d64_ps1";
+  const Json list = fib_json({"workload", "list", signature, "--limit", "1"});
+  const std::string id = list.at("workloads").at(0).at("workload");
+  ASSERT_EQ(fib({"workload", "values", signature, id, "-o", "gqa.safetensors"}).code, 0);
+  const auto file = SafetensorsFile::open(folder_ / "gqa.safetensors");
+  ASSERT_TRUE(file) << file.error().to_string();
+  EXPECT_EQ(file->metadata().at("input.sm_scale"), "0.125");
+  EXPECT_TRUE(file->tensor("expected.lse"));
+}
+
+TEST_F(FibUser, ValuesThatCantBeWrittenAreSaid) {
+  const std::string large = "moe_int4_g32_topk8_e384_h7168_i2048";
+  const Finished refused =
+      fib({"workload", "values", large, large + "-t1", "--out", "large.safetensors"});
+  EXPECT_EQ(refused.code, 2);
+  EXPECT_HAS(refused.err, large + " num_tokens=1: its values take 8.86 GiB");
+  EXPECT_FALSE(std::filesystem::exists(folder_ / "large.safetensors"));
+  const Finished nowhere =
+      fib({"workload", "values", "rmsnorm_h64", "rmsnorm_h64-b1", "--out", "no/such/folder"});
+  EXPECT_EQ(nowhere.code, 3);
+  EXPECT_HAS(nowhere.err, "no/such/folder");
 }
 
 TEST_F(FibUser, BrokenWorkloadRowsAreLocated) {
