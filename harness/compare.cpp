@@ -89,29 +89,38 @@ void ErrorStats::merge(const ErrorStats& other) {
   }
 }
 
-ReferenceValues make_reference_values(std::vector<float> values, int64_t row_length) {
+ReferenceValues make_reference_values(FloatBuffer values, int64_t row_length,
+                                      const ParallelFor& parallel_for) {
   ReferenceValues reference;
   reference.row_length = std::max<int64_t>(row_length, 1);
   const int64_t count = static_cast<int64_t>(values.size());
   const int64_t rows = (count + reference.row_length - 1) / reference.row_length;
   reference.row_scale.resize(rows);
+  std::mutex mutex;
   double total = 0.0;
   int64_t total_finite = 0;
-  for (int64_t row = 0; row < rows; ++row) {
-    const int64_t begin = row * reference.row_length;
-    const int64_t end = std::min(begin + reference.row_length, count);
-    double sum = 0.0;
-    int64_t finite = 0;
-    for (int64_t i = begin; i < end; ++i) {
-      if (!std::isfinite(values[i])) continue;
-      sum += static_cast<double>(values[i]) * values[i];
-      ++finite;
+  parallel_for(rows, [&](int64_t first_row, int64_t last_row) {
+    double chunk_sum = 0.0;
+    int64_t chunk_finite = 0;
+    for (int64_t row = first_row; row < last_row; ++row) {
+      const int64_t begin = row * reference.row_length;
+      const int64_t end = std::min(begin + reference.row_length, count);
+      double sum = 0.0;
+      int64_t finite = 0;
+      for (int64_t i = begin; i < end; ++i) {
+        if (!std::isfinite(values[i])) continue;
+        sum += static_cast<double>(values[i]) * values[i];
+        ++finite;
+      }
+      reference.row_scale[row] =
+          finite > 0 ? static_cast<float>(std::sqrt(sum / static_cast<double>(finite))) : 0.0f;
+      chunk_sum += sum;
+      chunk_finite += finite;
     }
-    reference.row_scale[row] =
-        finite > 0 ? static_cast<float>(std::sqrt(sum / static_cast<double>(finite))) : 0.0f;
-    total += sum;
-    total_finite += finite;
-  }
+    std::lock_guard lock(mutex);
+    total += chunk_sum;
+    total_finite += chunk_finite;
+  });
   if (total_finite > 0) reference.rms = std::sqrt(total / static_cast<double>(total_finite));
   const float floor = static_cast<float>(kRowScaleFloor * reference.rms);
   for (float& scale : reference.row_scale) scale = std::max(scale, floor);

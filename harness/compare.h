@@ -41,12 +41,13 @@ struct ErrorStats {
 
 // The exact values of one output with the scales that errors are measured by.
 struct ReferenceValues {
-  std::vector<float> values;      // row-major
+  FloatBuffer values;             // row-major
   int64_t row_length = 1;         // last axis; 1 for 0-D outputs
   std::vector<float> row_scale;   // one a row, see above
   double rms = 0.0;               // over the finite values
 };
-ReferenceValues make_reference_values(std::vector<float> values, int64_t row_length);
+ReferenceValues make_reference_values(FloatBuffer values, int64_t row_length,
+                                      const ParallelFor& parallel_for);
 
 // `max_error_rms`: bound of the normalised error (Tolerance::max_error_rms).
 ErrorStats compare_output(DType dtype, std::span<const std::byte> candidate,

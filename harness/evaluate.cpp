@@ -42,11 +42,22 @@ struct PosedProblem {
   std::vector<std::string> notes;
 };
 
+// With tens of millions of elements in an output, one value set alone holds more values than a
+// mistake can hide in; a second one still shows what is remembered between calls.
+constexpr int64_t kBulkElements = int64_t{1} << 24;
+constexpr int kBulkValueSets = 2;
+
+int value_sets_of(const Problem& problem, const MeasureConfig& config) {
+  int64_t elements = 0;
+  for (const TensorDesc& output : problem.outputs) elements += output.num_elements();
+  return elements < kBulkElements ? config.value_sets : std::min(config.value_sets, kBulkValueSets);
+}
+
 Result<std::shared_ptr<const PosedProblem>> pose(const Problem& problem,
                                                  const MeasureConfig& config) {
   InputPlan plan = FIB_TRY(plan_inputs(problem));
   auto posed = std::make_shared<PosedProblem>();
-  for (int set = 0; set < config.value_sets; ++set) {
+  for (int set = 0; set < value_sets_of(problem, config); ++set) {
     posed->value_sets.push_back(with_seed(plan, value_seed(config.seed, problem, set)));
   }
   posed->problem = std::move(plan.problem);

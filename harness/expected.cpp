@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstring>
 #include <future>
 #include <limits>
 
@@ -81,7 +82,8 @@ Result<ExpectedPtr> compute(const Problem& problem, const InputSet& inputs, int 
   auto expected = std::make_shared<Expected>();
   for (size_t i = 0; i < exact.size(); ++i) {
     ExpectedOutput output;
-    output.exact = make_reference_values(std::move(exact[i]), row_length_of(problem.outputs[i]));
+    output.exact = make_reference_values(std::move(exact[i]), row_length_of(problem.outputs[i]),
+                                         parallel_for);
     output.honest = compare_output(DType::kFloat32, std::as_bytes(std::span(honest[i])),
                                    output.exact, std::numeric_limits<double>::infinity(),
                                    parallel_for);
@@ -90,7 +92,7 @@ Result<ExpectedPtr> compute(const Problem& problem, const InputSet& inputs, int 
   return expected;
 }
 
-Result<ExpectedPtr> load(const std::filesystem::path& file, const Problem& problem) {
+Result<ExpectedPtr> load(const std::filesystem::path& file, const Problem& problem, int threads) {
   const SafetensorsFile stored = FIB_TRY(SafetensorsFile::open(file));
   auto expected = std::make_shared<Expected>();
   for (const TensorDesc& desc : problem.outputs) {
@@ -100,11 +102,10 @@ Result<ExpectedPtr> load(const std::filesystem::path& file, const Problem& probl
         tensor.data.size() != static_cast<size_t>(desc.num_elements()) * sizeof(float)) {
       return fail(ErrorCode::kInvalidInput, "not an expected-values file", file.string());
     }
-    std::vector<float> values(desc.num_elements());
-    std::copy(tensor.data.begin(), tensor.data.end(),
-              std::as_writable_bytes(std::span(values)).begin());
+    FloatBuffer values(static_cast<size_t>(desc.num_elements()));
+    std::memcpy(values.data(), tensor.data.data(), tensor.data.size());
     ExpectedOutput output;
-    output.exact = make_reference_values(std::move(values), row_length_of(desc));
+    output.exact = make_reference_values(std::move(values), row_length_of(desc), parallel_on(threads));
     const Json stats = FIB_TRY(parse_json(honest->second, file.string()));
     output.honest = FIB_TRY(error_stats_from_json(JsonView(stats, file.string())));
     expected->outputs.push_back(std::move(output));
@@ -218,7 +219,7 @@ Result<ExpectedPtr> ExpectedCache::load_or_compute(const std::string& key, const
   const std::filesystem::path file = folder_ / (key + ".safetensors");
   std::error_code missing;
   if (std::filesystem::exists(file, missing)) {
-    if (Result<ExpectedPtr> stored = load(file, problem)) return stored;
+    if (Result<ExpectedPtr> stored = load(file, problem, threads)) return stored;
     std::filesystem::remove(file, missing);  // damaged: computed again below
   }
   const auto start = std::chrono::steady_clock::now();

@@ -29,7 +29,7 @@ std::vector<int64_t> read_integers(const TensorSource& source) {
 ReferenceOutputs make_outputs(const Problem& problem) {
   ReferenceOutputs outputs;
   for (const TensorDesc& output : problem.outputs) {
-    outputs.emplace_back(static_cast<size_t>(output.num_elements()), 0.0f);
+    outputs.emplace_back(static_cast<size_t>(output.num_elements()));
   }
   return outputs;
 }

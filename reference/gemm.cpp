@@ -29,7 +29,7 @@ void pack_panels(const std::vector<float>& rows, int64_t width, int64_t k, int64
 
 template <class Policy>
 void multiply(const ReferenceCall& call, const TensorSource& a, const TensorSource& b,
-              std::vector<float>& c) {
+              FloatBuffer& c) {
   using Real = typename Policy::Real;
   const int64_t num_rows = a.desc().shape[0], width = a.desc().shape[1];
   const int64_t num_columns = b.desc().shape[0];

@@ -40,7 +40,7 @@ std::vector<Real> gate_and_up(const ReferenceCall& call, const ExpertCall& exper
 }
 
 template <class Policy>
-void run(const ReferenceCall& call, const ExpertCall& experts, std::vector<float>& output) {
+void run(const ReferenceCall& call, const ExpertCall& experts, FloatBuffer& output) {
   using Real = typename Policy::Real;
   const int64_t hidden = experts.hidden_size, intermediate = experts.intermediate_size;
   std::vector<int64_t> first_assignment = {0};
@@ -83,7 +83,7 @@ void run(const ReferenceCall& call, const ExpertCall& experts, std::vector<float
 
 }  // namespace
 
-void run_experts(const ReferenceCall& call, const ExpertCall& experts, std::vector<float>& output) {
+void run_experts(const ReferenceCall& call, const ExpertCall& experts, FloatBuffer& output) {
   with_precision(call.precision,
                  [&](auto policy) { run<decltype(policy)>(call, experts, output); });
 }

@@ -36,6 +36,6 @@ struct ExpertCall {
 };
 
 // output[token] = sum over its experts of weight * down(silu(gate(x)) * up(x)).
-void run_experts(const ReferenceCall& call, const ExpertCall& experts, std::vector<float>& output);
+void run_experts(const ReferenceCall& call, const ExpertCall& experts, FloatBuffer& output);
 
 }  // namespace fib

@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "reference/float_buffer.h"
 #include "signatures/problem.h"
 #include "signatures/tensor_source.h"
 
@@ -33,7 +34,7 @@ struct ReferenceCall {
 
 // One vector an output, row-major. Exact values are kept in fp32: 2^-24 is far below the error of
 // any judged kernel. Where an output is legitimately infinite (lse of an empty request) it is so.
-using ReferenceOutputs = std::vector<std::vector<float>>;
+using ReferenceOutputs = std::vector<FloatBuffer>;
 
 class Reference {
  public:

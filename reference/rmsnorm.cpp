@@ -13,7 +13,7 @@ namespace {
 template <class Policy>
 void normalise_rows(const ReferenceCall& call, const TensorSource& hidden,
                     const TensorSource* residual, const TensorSource& weight,
-                    std::vector<float>& output) {
+                    FloatBuffer& output) {
   using Real = typename Policy::Real;
   const int64_t width = weight.desc().num_elements();
   const Real eps = static_cast<Real>(call.problem.signature->parameter("eps", 1e-6));

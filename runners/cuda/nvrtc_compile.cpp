@@ -127,7 +127,8 @@ Result<NvrtcResult> Nvrtc::compile(const NvrtcRequest& request) const {
   if (log_size > 1) {
     result.log.resize(log_size);
     nvrtc_->nvrtcGetProgramLog(program.handle, result.log.data());
-    result.log.resize(log_size - 1);  // without the final NUL
+    std::erase(result.log, '\0');  // its passes end their parts with one each
+    if (result.log.find_first_not_of(" \n") == std::string::npos) result.log.clear();
   }
   result.resources = extract_resources(result.log);
   if (compiled == NVRTC_ERROR_INVALID_OPTION) {

@@ -24,7 +24,9 @@ std::vector<std::byte> stored(DType dtype, const std::vector<float>& values) {
 ErrorStats compare(const std::vector<float>& candidate, const std::vector<float>& reference,
                    double bound = 0.05, int64_t row_length = 4, DType dtype = DType::kFloat32) {
   return compare_output(dtype, stored(dtype, candidate),
-                        make_reference_values(reference, row_length), bound, parallel_on(2));
+                        make_reference_values({reference.begin(), reference.end()}, row_length,
+                                              parallel_on(2)),
+                        bound, parallel_on(2));
 }
 
 TEST(Compare, EqualOutputsHaveNoError) {

@@ -61,7 +61,7 @@ struct FakeSession : Session {
     }
     for (size_t set = 0; set < request.value_sets.size(); ++set) {
       const ExpectedPtr expected = FIB_TRY(request.expected(set));
-      const std::vector<float>& exact = expected->outputs[0].exact.values;
+      const FloatBuffer& exact = expected->outputs[0].exact.values;
       outcome.checks = {compare_output(DType::kFloat32, std::as_bytes(std::span(exact)),
                                        expected->outputs[0].exact, 0.05,
                                        [](int64_t n, const auto& body) { body(0, n); })};

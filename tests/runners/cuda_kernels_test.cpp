@@ -119,7 +119,7 @@ TEST_F(CudaKernelsTest, ComparisonAgreesWithTheHost) {
   const float inf = std::numeric_limits<float>::infinity(), nan = std::nanf("");
   for (const DType dtype : {DType::kFloat32, DType::kFloat16, DType::kBFloat16,
                             DType::kFloat8E4M3FN, DType::kFloat8E5M2, DType::kInt32}) {
-    std::vector<float> exact(count);
+    FloatBuffer exact(count);
     std::vector<std::byte> candidate(storage_bytes(dtype, count));
     const Generated noise{.seed = 7, .stream = 0,
                           .distribution = {Distribution::Kind::kNormal, 0.0, 8.0}};
@@ -132,7 +132,7 @@ TEST_F(CudaKernelsTest, ComparisonAgreesWithTheHost) {
       store_element(dtype, candidate.data(), 6, nan);
       store_element(dtype, candidate.data(), 8, nan);
     }
-    const ReferenceValues reference = make_reference_values(exact, row_length);
+    const ReferenceValues reference = make_reference_values(exact, row_length, serial);
     const ErrorStats host = compare_output(dtype, candidate, reference, 0.05, serial);
 
     DeviceMemory data = memory(candidate.size() + 256), values = memory(count * 4);
