@@ -5,13 +5,13 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <vector>
+#include "reference/float_buffer.h"
 
 #include "signatures/base/dtype.h"
 
 namespace fib {
 
-inline double relative_rms(const std::vector<float>& values, const std::vector<float>& exact) {
+inline double relative_rms(const FloatBuffer& values, const FloatBuffer& exact) {
   double error = 0, size = 0;
   for (size_t i = 0; i < exact.size(); ++i) {
     error +=
@@ -23,7 +23,7 @@ inline double relative_rms(const std::vector<float>& values, const std::vector<f
 
 // One rounding to `dtype` has a relative error uniform within half a unit in the last place; over
 // a binade's values that is between 1/4 and 1 of unit_roundoff / sqrt(3) in RMS.
-inline void expect_rounding_error(const std::vector<float>& honest, const std::vector<float>& exact,
+inline void expect_rounding_error(const FloatBuffer& honest, const FloatBuffer& exact,
                                   DType dtype, double roundings = 1.0) {
   const double unit = unit_roundoff(dtype) / std::sqrt(3.0);
   const double error = relative_rms(honest, exact);
