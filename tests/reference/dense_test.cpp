@@ -81,7 +81,7 @@ TEST(RmsNorm, NotANumberStaysInItsRow) {
   hidden[2 * 96] = std::numeric_limits<double>::infinity();
   inputs.values[0].source = bytes_of(DType::kBFloat16, hidden);
   for (const Precision precision : {Precision::kExact, Precision::kHonest}) {
-    const std::vector<float> output = (*run_reference(problem, inputs, precision))[0];
+    const FloatBuffer output = (*run_reference(problem, inputs, precision))[0];
     EXPECT_TRUE(std::isfinite(output[0]));
     EXPECT_TRUE(std::isnan(output[96]));
     EXPECT_TRUE(std::isnan(output[2 * 96])) << "inf * 0";

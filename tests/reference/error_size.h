@@ -5,8 +5,8 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include "reference/float_buffer.h"
 
+#include "reference/float_buffer.h"
 #include "signatures/base/dtype.h"
 
 namespace fib {

@@ -103,7 +103,7 @@ TEST_F(Int4, NotANumberStaysInItsToken) {
   Row hidden = values_of(inputs, "hidden_states");
   hidden[64] = std::nan("");
   inputs.values[0].source = bytes_of(DType::kBFloat16, hidden);
-  const std::vector<float> output = (*run_reference(p, inputs, Precision::kExact))[0];
+  const FloatBuffer output = (*run_reference(p, inputs, Precision::kExact))[0];
   EXPECT_TRUE(std::isfinite(output[0]));
   EXPECT_TRUE(std::isnan(output[64]));
   EXPECT_TRUE(std::isfinite(output[128]));
