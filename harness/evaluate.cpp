@@ -326,6 +326,14 @@ Result<EvaluationSummary> evaluate(Runner& runner,
     return fail(ErrorCode::kEnvironment, "no device to measure on", std::string(runner.target()),
                 "`fib doctor` says why");
   }
+  for (const auto& session : sessions) {
+    if (session->device().key != sessions.front()->device().key) {
+      return fail(ErrorCode::kUnsupported,
+                  "devices of different kinds in one run: " + sessions.front()->device().name +
+                      " and " + session->device().name,
+                  std::string(runner.target()), "one run a kind of device");
+    }
+  }
   return EvaluationRun(runner, jobs, expected, options, hooks).run(sessions);
 }
 

@@ -82,7 +82,7 @@ std::optional<NumericalFault> numerical_fault(const OutputVerdict& output, const
                     stats.elements_over_bound, stats.count, desc.name,
                     position_of(desc, stats.first_bad_index), stats.max_normalised_error)};
   }
-  if (output.honest_ratio > tolerance.honest_factor) {
+  if (!(output.honest_ratio <= tolerance.honest_factor)) {  // NaN doesn't pass
     return NumericalFault{
         "precision",
         fmt::format("the error of '{}' is {:.2f} times that of an honest implementation in the "
@@ -137,6 +137,16 @@ void check_outputs(const JudgeInput& input, Verdict& verdict) {
   }
 }
 
+// Every element of every output met its expected value at least once.
+bool is_checked_in_full(const JudgeInput& input) {
+  const std::vector<TensorDesc>& outputs = input.problem.outputs;
+  if (input.outcome.checks.size() != outputs.size()) return false;
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    if (input.outcome.checks[i].count < outputs[i].num_elements()) return false;
+  }
+  return true;
+}
+
 // Nothing is faster than memory and arithmetic allow: such a time is an error of measurement or a
 // cheat, and either way not a result.
 void check_physics(const JudgeInput& input, Verdict& verdict) {
@@ -176,8 +186,7 @@ Verdict judge(const JudgeInput& input) {
     return verdict;
   }
   summarise_timings(input, verdict);
-  if (verdict.outputs.size() != input.problem.outputs.size() ||
-      verdict.timing(TimingMode::kCold) == nullptr) {
+  if (!is_checked_in_full(input) || verdict.timing(TimingMode::kCold) == nullptr) {
     verdict.status = VerdictStatus::kRuntimeError;
     verdict.reason = "not-measured";
     verdict.message = "the session ended without a checked and timed call";

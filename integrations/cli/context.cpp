@@ -31,10 +31,14 @@ Result<Home> find_home(const std::filesystem::path& executable,
               "name a checkout of fib, or an install's share/fib, with --home");
 }
 
-Result<Catalog> open_catalog(const Context& context) {
+Result<Catalog> open_catalog(const Context& context, const std::filesystem::path& workloads) {
   Catalog catalog = FIB_TRY(Catalog::builtin(context.home.definitions()));
   for (const std::filesystem::path& dataset : context.datasets) {
     FIB_CHECK(catalog.add_dataset(dataset));
+  }
+  std::error_code none;
+  if (!workloads.empty() && std::filesystem::is_directory(workloads / "definitions", none)) {
+    FIB_CHECK(catalog.add_dataset(workloads));
   }
   return catalog;
 }

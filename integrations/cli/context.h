@@ -50,8 +50,9 @@ struct Context {
   bool json() const { return format == OutputFormat::kJson; }
 };
 
-// The built-in signatures and those of the datasets.
-Result<Catalog> open_catalog(const Context& context);
+// The built-in signatures and those of the datasets. Where `workloads` is a dataset too, that is
+// has definitions of its own, these come along.
+Result<Catalog> open_catalog(const Context& context, const std::filesystem::path& workloads = {});
 
 // Where a command's error lands: every code is one of the documented exit codes.
 inline constexpr int kExitPassed = 0;

@@ -35,6 +35,12 @@ Result<std::vector<TimingMode>> parse_modes(const std::string& text) {
                   "--modes", "any of cold, warm, graph, with commas between them");
     }
   }
+  if (std::find(modes.begin(), modes.end(), TimingMode::kCold) == modes.end()) {
+    return fail(ErrorCode::kInvalidInput, "cold is what ranks and can't be left out", "--modes",
+                "for example cold,warm");
+  }
+  std::sort(modes.begin(), modes.end());
+  modes.erase(std::unique(modes.begin(), modes.end()), modes.end());
   return modes;
 }
 

@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <iostream>
+#include <new>
 #include <stdexcept>
 
 #include "integrations/cli/app.h"
@@ -45,7 +46,10 @@ int main(int argc, char** argv) {
       return fib::worker_entry(argc - 2, argv + 2);
     }
     return fib::run_app(argc, argv, read_environment(), std::cout, std::cerr);
-  } catch (const std::logic_error& error) {
+  } catch (const std::bad_alloc&) {
+    std::cerr << "fib: out of memory\n";
+    return fib::kExitEnvironment;
+  } catch (const std::exception& error) {
     std::cerr << "fib: internal error, please report it: " << error.what() << "\n";
     return fib::kExitInternal;
   }

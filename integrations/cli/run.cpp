@@ -87,8 +87,11 @@ Result<Matrix> make_matrix(const Context& context, const RunArgs& args, const Ru
     if (fitting == pairs.solutions.end()) continue;
     auto workloads = choose_workloads(context, *signature, args.workloads);
     if (!workloads) {
-      // Signatures without workloads are left out of a whole matrix, but not when asked for.
-      if (!args.signatures.empty()) matrix.errors.push_back(workloads.error());
+      // Signatures without workloads are left out of a whole matrix, but not when asked for; what
+      // is wrong with a file is said in any case.
+      if (!args.signatures.empty() || workloads.error().code != ErrorCode::kNotFound) {
+        matrix.errors.push_back(workloads.error());
+      }
       continue;
     }
     BoundProblems bound = bind_workloads(signature, *workloads);
@@ -112,7 +115,7 @@ void add_up(EvaluationTotals& sum, EvaluationTotals part) {
 
 Result<int> run_matrix(const Context& context, const RunArgs& args) {
   const EvaluationOptions options = FIB_TRY(evaluation_options(args.measure));
-  const Catalog catalog = FIB_TRY(open_catalog(context));
+  const Catalog catalog = FIB_TRY(open_catalog(context, args.workloads.path));
   const auto signatures = FIB_TRY(choose_signatures(catalog, args.signatures));
   const std::vector<std::filesystem::path> roots =
       args.solutions.empty() ? std::vector{context.home.solutions()} : args.solutions;

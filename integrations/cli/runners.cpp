@@ -64,7 +64,8 @@ Result<std::vector<int>> parse_devices(const Runner& runner, std::string_view te
                   fmt::format("there is no {} device '{}'", runner.target(), part), "--device",
                   fmt::format("'all' or one of: {}", fmt::join(present, ", ")));
     }
-    chosen.push_back(index);
+    // One device measures one thing at a time, however often it is named.
+    if (std::find(chosen.begin(), chosen.end(), index) == chosen.end()) chosen.push_back(index);
   }
   return chosen;
 }

@@ -89,7 +89,7 @@ Result<int> run_submit(const Context& context, const SubmitArgs& args) {
         fmt::format("solution '{}' is written for target '{}'", solution.name, manifest.target),
         "--target", "leave the option out");
   }
-  const Catalog catalog = FIB_TRY(open_catalog(context));
+  const Catalog catalog = FIB_TRY(open_catalog(context, args.workloads.path));
   auto signatures = FIB_TRY(choose_signatures(catalog, solution, args.signature));
   const auto runners = make_runners(context);
   Runner& runner = *FIB_TRY(find_runner(runners, manifest.target));

@@ -46,7 +46,7 @@ size_t total_bytes(const std::vector<TensorDesc>& tensors) {
 }
 
 Result<int> list(const Context& context, const WorkloadArgs& args) {
-  const Catalog catalog = FIB_TRY(open_catalog(context));
+  const Catalog catalog = FIB_TRY(open_catalog(context, args.choice.path));
   const SignaturePtr signature = FIB_TRY(catalog.find(args.signature));
   Json entries = Json::array();
   Table table({{"workload"}, {"axes"}, {"weight", Align::kRight}, {"inputs", Align::kRight}});
@@ -90,7 +90,7 @@ Result<Workload> find_workload(const Context& context, const Signature& signatur
 }
 
 Result<int> show(const Context& context, const WorkloadArgs& args) {
-  const Catalog catalog = FIB_TRY(open_catalog(context));
+  const Catalog catalog = FIB_TRY(open_catalog(context, args.choice.path));
   const SignaturePtr signature = FIB_TRY(catalog.find(args.signature));
   const Workload workload = FIB_TRY(find_workload(context, *signature, args));
   if (context.json()) {
@@ -117,7 +117,7 @@ Result<int> show(const Context& context, const WorkloadArgs& args) {
 }
 
 Result<int> values(const Context& context, const WorkloadArgs& args) {
-  const Catalog catalog = FIB_TRY(open_catalog(context));
+  const Catalog catalog = FIB_TRY(open_catalog(context, args.choice.path));
   const SignaturePtr signature = FIB_TRY(catalog.find(args.signature));
   const Workload workload = FIB_TRY(find_workload(context, *signature, args));
   const Problem problem = FIB_TRY(bind(signature, workload));
@@ -139,7 +139,7 @@ Result<int> values(const Context& context, const WorkloadArgs& args) {
 
 // Binds and plans every row: blobs are read, indices checked against their bounds.
 Result<int> validate(const Context& context, const WorkloadArgs& args) {
-  const Catalog catalog = FIB_TRY(open_catalog(context));
+  const Catalog catalog = FIB_TRY(open_catalog(context, args.choice.path));
   int64_t valid = 0;
   int code = kExitPassed;
   Json errors = Json::array();

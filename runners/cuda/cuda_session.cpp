@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <random>
 
@@ -76,6 +77,18 @@ class CudaSession : public Session {
   double longest_check_s_ = 0.0;
 };
 
+// Errors that a kernel leaves on its context: whichever driver call comes next reports them.
+bool is_left_by_a_kernel(const Error& error) {
+  constexpr std::array kSticky = {
+      "CUDA_ERROR_ILLEGAL_ADDRESS",       "CUDA_ERROR_MISALIGNED_ADDRESS",
+      "CUDA_ERROR_ILLEGAL_INSTRUCTION",   "CUDA_ERROR_INVALID_ADDRESS_SPACE",
+      "CUDA_ERROR_INVALID_PC",            "CUDA_ERROR_LAUNCH_FAILED",
+      "CUDA_ERROR_HARDWARE_STACK_ERROR",  "CUDA_ERROR_ASSERT"};
+  return std::any_of(kSticky.begin(), kSticky.end(), [&](const char* name) {
+    return error.message.find(name) != std::string::npos;
+  });
+}
+
 std::vector<uint32_t> active_of(const std::vector<ContenderOutcome>& outcomes) {
   std::vector<uint32_t> active;
   for (uint32_t i = 0; i < outcomes.size(); ++i) {
@@ -117,20 +130,25 @@ void CudaSession::drop_worker(std::vector<ContenderOutcome>& outcomes,
   worker_.reset();
 }
 
-// A worker that dies or hangs is its contenders' fault: nothing else runs in it.
+// A worker that dies or hangs is its contenders' fault: nothing else runs in it. So is a device
+// error that only a later call of ours met.
 Result<Json> CudaSession::call_with_fault(Json command, double timeout_s,
                                           std::vector<uint32_t> suspects,
                                           std::vector<ContenderOutcome>& outcomes, bool& lost) {
   auto answer = call(std::move(command), timeout_s);
   if (answer) return answer;
   const Error& error = answer.error();
-  if (error.code != ErrorCode::kTimeout && error.code != ErrorCode::kWorkerLost) return answer;
-  const bool hung = error.code == ErrorCode::kTimeout;
-  for (const uint32_t suspect : suspects) {
-    outcomes[suspect].fault = Fault{hung ? FaultKind::kTimeout : FaultKind::kCrash,
-                                    hung ? "the device did not answer in time"
-                                         : "the device worker was lost: " + error.message};
+  Fault fault;
+  if (error.code == ErrorCode::kTimeout) {
+    fault = {FaultKind::kTimeout, "the device did not answer in time"};
+  } else if (error.code == ErrorCode::kWorkerLost) {
+    fault = {FaultKind::kCrash, "the device worker was lost: " + error.message};
+  } else if (is_left_by_a_kernel(error)) {
+    fault = {FaultKind::kDeviceFault, error.message};
+  } else {
+    return answer;
   }
+  for (const uint32_t suspect : suspects) outcomes[suspect].fault = fault;
   drop_worker(outcomes, suspects);
   lost = true;
   return Json::object();
@@ -365,9 +383,16 @@ Result<void> CudaSession::compare_all(const MeasureRequest& request,
 
 Result<CudaSession::Race> CudaSession::race(const MeasureRequest& request,
                                             std::vector<ContenderOutcome>& outcomes) {
+  const bool is_used = worker_ && worker_->alive();
   FIB_CHECK(open());
   std::mt19937_64 random(request.config.seed);
-  FIB_CHECK(begin(request, random));
+  if (auto begun = begin(request, random); !begun) {
+    if (!is_used) return fail(std::move(begun).error());
+    // The last problem's candidate may have left a broken context; a fresh worker has none of it.
+    worker_.reset();
+    FIB_CHECK(open());
+    FIB_CHECK(begin(request, random));
+  }
   if (FIB_TRY(check_all(request, outcomes, random)) == Race::kWorkerLost) return Race::kWorkerLost;
   for (const TimingMode mode : request.config.modes) {
     if (active_of(outcomes).empty()) break;

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "tests/harness/fake_problem.h"
 #include "harness/roofline.h"
 
@@ -113,6 +115,14 @@ TEST_F(JudgeTest, OutputsThatStayInTheCacheDontCountAgainstPhysics) {
   const double all = impossible_below_ns(cost, device_);
   device_.l2_bytes = 1 << 20;
   EXPECT_NEAR(all - impossible_below_ns(cost, device_), 0.9 * 64.0, 1e-9);
+}
+
+TEST_F(JudgeTest, AnOutputThatWasNotComparedInFullDoesNotPass) {
+  outcome_.checks[0].count = 31;  // of 32
+  EXPECT_EQ(judged().reason, "not-measured");
+  outcome_.checks[0].count = 32;
+  outcome_.worst_honest_ratio = {std::nan("")};
+  EXPECT_EQ(judged().reason, "precision");
 }
 
 TEST_F(JudgeTest, ThrottleReasonsMarkTheTiming) {

@@ -115,6 +115,22 @@ TEST_F(FibUser, BrokenDefinitionIsLocated) {
   EXPECT_HAS(fib({"signature", "validate", "nowhere.json"}).err, "nowhere.json");
 }
 
+TEST_F(FibUser, ADatasetOfWorkloadsBringsItsOwnDefinitions) {
+  write("data/definitions/scale/scale_n8.json", R"({
+    "name": "scale_n8", "op_type": "scale",
+    "axes": {"M": {"type": "var"}, "N": {"type": "const", "value": 8}},
+    "inputs": {"x": {"shape": ["M", "N"], "dtype": "float16"}},
+    "outputs": {"y": {"shape": ["M", "N"], "dtype": "float16"}},
+    "reference": "def run(x):\n    return 2 * x\n"})");
+  write("data/workloads/scale/scale_n8.jsonl",
+        R"({"definition": "scale_n8", "solution": null, "evaluation": null, "workload":)"
+        R"( {"uuid": "one", "axes": {"M": 3}, "inputs": {"x": {"type": "random"}}}})"
+        "\n");
+  const Finished validated = fib({"workload", "validate", "data"});
+  EXPECT_EQ(validated.code, 0) << validated.err;
+  EXPECT_HAS(validated.out, "1 workloads valid");
+}
+
 TEST_F(FibUser, WorkloadsOfASignature) {
   const Json list = fib_json({"workload", "list", "rmsnorm_h4096", "--limit", "2"});
   ASSERT_EQ(list.at("workloads").size(), 2u);
