@@ -86,7 +86,8 @@ class EvaluationRun {
     const bool runs_ahead = !runner_.measures_on_host();
     // Declared before the threads that use them end: destruction waits for what is under way.
     ThreadPool farm(runs_ahead ? options_.threads : 1);
-    ThreadPool references(1);
+    // Two: while one problem's values are put away on one thread, the next one's are computed on all.
+    ThreadPool references(2);
     farm_ = runs_ahead ? &farm : nullptr;
     references_ = runs_ahead ? &references : nullptr;
     if (farm_ != nullptr) start_builds(sessions.front()->device().architecture);
