@@ -133,8 +133,8 @@ Result<std::unique_ptr<Store>> Store::open(const std::filesystem::path& file) {
   const Database& database = store->state_->database;
   store->state_->version = FIB_TRY(migrate(database, migrations()));
   FIB_CHECK(use_wal(database));
-  // FULL: a verdict that was reported survives a power cut too. A commit costs about a millisecond,
-  // a verdict at least a hundred (docs/store.md).
+  // FULL: a verdict that was reported survives a power cut too. A commit costs about half a
+  // millisecond (tests/bench/bench_board), a verdict tens of them.
   FIB_CHECK(database.script("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON"));
   return store;
 }
