@@ -258,7 +258,7 @@ class EvaluationRun {
 
   Result<void> finish(Verdict verdict, const Item& item,
                       std::chrono::steady_clock::time_point start) {
-    verdict.config_key = options_.config_key();
+    verdict.config_key = options_.config_key(*item.problem->signature);
     verdict.wall_s = seconds_since(start);
     std::lock_guard lock(mutex_);
     ++summary_.verdicts;
@@ -307,7 +307,7 @@ class EvaluationRun {
 
 }  // namespace
 
-std::string EvaluationOptions::config_key() const {
+std::string EvaluationOptions::config_key(const Signature& signature) const {
   Hasher hash;
   hash.add("config").add(kJudgeVersion);
   for (const TimingMode mode : measure.modes) hash.add(timing_mode_name(mode));
@@ -316,6 +316,13 @@ std::string EvaluationOptions::config_key() const {
       .add(static_cast<uint64_t>(measure.max_samples))
       .add(std::to_string(measure.target_relative_ci))
       .add(std::to_string(measure.max_seconds_per_mode));
+  hash.add(dump_json(extension_to_json(signature.fib)));
+  for (const auto* specs : {&signature.inputs, &signature.outputs}) {
+    for (const TensorSpec& spec : *specs) {
+      hash.add(spec.name).add(static_cast<uint64_t>(spec.dtype));
+      for (const std::string& axis : spec.shape.value_or(std::vector<std::string>{})) hash.add(axis);
+    }
+  }
   return hash.hex().substr(0, 16);
 }
 

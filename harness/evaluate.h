@@ -23,8 +23,10 @@ struct EvaluationOptions {
   MeasureConfig measure;           // measure.seed is the secret that all value seeds derive from
   int threads = 1;                 // for references and compiles
   double build_timeout_s = 120.0;
-  // Hash of what can change a verdict; the seed is left out, and so is the number of threads.
-  std::string config_key() const;
+  // Hash of what can change a verdict on this signature: how it is measured, and what of the
+  // signature it is judged by (tolerances, parameters, cost, dtypes), so that a changed signature is
+  // judged anew. The seed is left out, and so is the number of threads.
+  std::string config_key(const Signature& signature) const;
 };
 
 struct EvaluationJob {

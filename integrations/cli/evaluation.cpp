@@ -61,7 +61,7 @@ VerdictKey key_of(const Solution& solution, const Problem& problem, const Device
           .signature = problem.signature->name,
           .workload = workload_id(problem.workload),
           .hardware = device.key,
-          .config_key = options.config_key()};
+          .config_key = options.config_key(*problem.signature)};
 }
 
 // Takes out of `jobs` what the store has already, and returns those verdicts.

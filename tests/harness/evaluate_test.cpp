@@ -212,12 +212,16 @@ TEST_F(EvaluateTest, NoDeviceIsAnErrorWithARemedy) {
   EXPECT_NE(result.error().remedy.find("fib doctor"), std::string::npos);
 }
 
-TEST(EvaluationOptions, TheConfigurationKeyIgnoresTheSeed) {
+TEST(EvaluationOptions, TheConfigurationKeyIgnoresTheSeedAndSeesTheSignature) {
+  const SignaturePtr signature = testing::small_rmsnorm();
   EvaluationOptions a, b;
   b.measure.seed = 99;
-  EXPECT_EQ(a.config_key(), b.config_key());
+  EXPECT_EQ(a.config_key(*signature), b.config_key(*signature));
   b.measure.value_sets = 9;
-  EXPECT_NE(a.config_key(), b.config_key());
+  EXPECT_NE(a.config_key(*signature), b.config_key(*signature));
+  Signature stricter = *signature;
+  stricter.fib.tolerances["output"].honest_factor = 1.5;
+  EXPECT_NE(a.config_key(stricter), a.config_key(*signature));
 }
 
 }  // namespace
