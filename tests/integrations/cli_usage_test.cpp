@@ -128,7 +128,7 @@ TEST_F(FibUser, ADatasetOfWorkloadsBringsItsOwnDefinitions) {
         "\n");
   const Finished validated = fib({"workload", "validate", "data"});
   EXPECT_EQ(validated.code, 0) << validated.err;
-  EXPECT_HAS(validated.out, "1 workloads valid");
+  EXPECT_HAS(validated.out, "1 workload valid, 0 errors");
 }
 
 TEST_F(FibUser, WorkloadsOfASignature) {
