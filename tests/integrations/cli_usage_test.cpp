@@ -115,6 +115,14 @@ TEST_F(FibUser, BrokenDefinitionIsLocated) {
   EXPECT_HAS(fib({"signature", "validate", "nowhere.json"}).err, "nowhere.json");
 }
 
+TEST_F(FibUser, ColdIsWhatRanksAndCannotBeLeftOut) {
+  const std::string solution = FIB_SOURCE_DIR "/leaderboard/solutions/cpu/rmsnorm/rmsnorm-plain";
+  const Finished warm = fib({"submit", solution, "--signature", "rmsnorm_h64", "--modes", "warm"});
+  EXPECT_EQ(warm.code, 2);
+  EXPECT_HAS(warm.err, "--modes");
+  EXPECT_HAS(warm.err, "cold,warm");
+}
+
 TEST_F(FibUser, ADatasetOfWorkloadsBringsItsOwnDefinitions) {
   write("data/definitions/scale/scale_n8.json", R"({
     "name": "scale_n8", "op_type": "scale",
