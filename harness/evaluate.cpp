@@ -80,8 +80,9 @@ class EvaluationRun {
              const EvaluationOptions& options, const EvaluationHooks& hooks)
       : runner_(runner), jobs_(jobs), expected_(expected), options_(options), hooks_(hooks) {}
 
-  Result<EvaluationSummary> run(const std::vector<std::unique_ptr<Session>>& sessions) {
+  Result<EvaluationSummary> run(const std::vector<DeviceInfo>& devices) {
     collect_items();
+    if (items_.empty()) return summary_;
     builds_.resize(jobs_.size());
     const bool runs_ahead = !runner_.measures_on_host();
     // Declared before the threads that use them end: destruction waits for what is under way.
@@ -90,13 +91,17 @@ class EvaluationRun {
     ThreadPool references(2);
     farm_ = runs_ahead ? &farm : nullptr;
     references_ = runs_ahead ? &references : nullptr;
-    if (farm_ != nullptr) start_builds(sessions.front()->device().architecture);
+    if (farm_ != nullptr) {
+      start_builds(devices.front().architecture);
+      std::lock_guard lock(mutex_);
+      look_ahead();
+    }
 
     std::vector<std::thread> threads;
-    for (size_t i = 1; i < sessions.size(); ++i) {
-      threads.emplace_back([&, i] { serve(*sessions[i]); });
+    for (size_t i = 1; i < devices.size(); ++i) {
+      threads.emplace_back([&, i] { serve(devices[i].index); });
     }
-    serve(*sessions.front());
+    serve(devices.front().index);
     for (std::thread& thread : threads) thread.join();
     stop_ = true;  // lets builds that nobody waits for fall through
     if (bug_) std::rethrow_exception(bug_);
@@ -164,12 +169,16 @@ class EvaluationRun {
     if (stop_ || next_ >= items_.size() || (hooks_.cancelled && hooks_.cancelled())) {
       return std::nullopt;
     }
+    look_ahead();
+    return items_[next_++];
+  }
+
+  void look_ahead() {
     const size_t end = std::min(items_.size(), references_ != nullptr ? next_ + 1 + kLookAhead
                                                                        : next_ + 1);
     for (size_t i = next_; i < end; ++i) {
       if (!items_[i].posed.valid()) items_[i].posed = start_posing(*items_[i].problem);
     }
-    return items_[next_++];
   }
 
   std::shared_future<PosedResult> start_posing(const Problem& problem) {
@@ -194,10 +203,17 @@ class EvaluationRun {
     return future;
   }
 
-  void serve(Session& session) {
+  void serve(int device) {
     guarded([&] {
+      const auto session = runner_.open_session(device);
+      if (!session) {
+        std::lock_guard lock(mutex_);
+        fatal_ = session.error();
+        stop_ = true;
+        return;
+      }
       while (const std::optional<Item> item = next()) {
-        if (const Result<void> done = evaluate_item(session, *item); !done) report(done.error());
+        if (const auto done = evaluate_item(**session, *item); !done) report(done.error());
       }
     });
   }
@@ -326,23 +342,29 @@ std::string EvaluationOptions::config_key(const Signature& signature) const {
   return hash.hex().substr(0, 16);
 }
 
-Result<EvaluationSummary> evaluate(Runner& runner,
-                                   const std::vector<std::unique_ptr<Session>>& sessions,
+Result<EvaluationSummary> evaluate(Runner& runner, const std::vector<DeviceInfo>& devices,
                                    const std::vector<EvaluationJob>& jobs, ExpectedCache& expected,
                                    const EvaluationOptions& options, const EvaluationHooks& hooks) {
-  if (sessions.empty()) {
+  if (devices.empty()) {
     return fail(ErrorCode::kEnvironment, "no device to measure on", std::string(runner.target()),
                 "`fib doctor` says why");
   }
-  for (const auto& session : sessions) {
-    if (session->device().key != sessions.front()->device().key) {
+  for (size_t i = 0; i < devices.size(); ++i) {
+    const DeviceInfo& device = devices[i];
+    if (device.key != devices.front().key) {
       return fail(ErrorCode::kUnsupported,
-                  "devices of different kinds in one run: " + sessions.front()->device().name +
-                      " and " + session->device().name,
+                  "devices of different kinds in one run: " + devices.front().name + " and " +
+                      device.name,
                   std::string(runner.target()), "one run a kind of device");
     }
+    for (size_t j = 0; j < i; ++j) {
+      if (devices[j].index != device.index) continue;
+      return fail(ErrorCode::kInvalidInput,
+                  "device " + std::to_string(device.index) + " is named twice",
+                  std::string(runner.target()), "name each device once");
+    }
   }
-  return EvaluationRun(runner, jobs, expected, options, hooks).run(sessions);
+  return EvaluationRun(runner, jobs, expected, options, hooks).run(devices);
 }
 
 }  // namespace fib

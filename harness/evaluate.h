@@ -48,11 +48,11 @@ struct EvaluationSummary {
   std::vector<Error> errors;  // problems that couldn't be posed (bad blob) or measured, with place
 };
 
-// Builds run ahead on a compile farm, references run ahead of the device, and each session
-// measures one problem at a time; where candidates are timed on the host (`measures_on_host`)
-// nothing else runs while they are.
-Result<EvaluationSummary> evaluate(Runner& runner,
-                                   const std::vector<std::unique_ptr<Session>>& sessions,
+// Builds run ahead on a compile farm, references run ahead of the device, and each of `devices`
+// (of one kind, as Runner::devices() gives them) measures one problem at a time in a session of its
+// own, opened while the first builds run; where candidates are timed on the host
+// (`measures_on_host`) nothing else runs while they are.
+Result<EvaluationSummary> evaluate(Runner& runner, const std::vector<DeviceInfo>& devices,
                                    const std::vector<EvaluationJob>& jobs, ExpectedCache& expected,
                                    const EvaluationOptions& options, const EvaluationHooks& hooks);
 

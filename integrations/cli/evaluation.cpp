@@ -181,12 +181,8 @@ Result<EvaluationTotals> evaluate_and_store(const Context& context, Store& store
   EvaluationTotals totals;
 
   progress.show("starting");
-  std::vector<std::unique_ptr<Session>> sessions;
-  for (int device : plan.devices) {
-    sessions.push_back(FIB_TRY(plan.runner.open_session(device)));
-  }
-  if (!plan.is_forced) {
-    for (int64_t id : FIB_TRY(take_stored(store, sessions.front()->device(), plan))) {
+  if (!plan.is_forced && !plan.devices.empty()) {
+    for (int64_t id : FIB_TRY(take_stored(store, plan.devices.front(), plan))) {
       const Verdict verdict = FIB_TRY(store.get(id));
       ++totals.stored_before;
       if (verdict.status == VerdictStatus::kPassed) ++totals.passed;
@@ -217,7 +213,7 @@ Result<EvaluationTotals> evaluate_and_store(const Context& context, Store& store
   ExpectedCache expected(context.cache_folder / kExpectedFolder, kExpectedDiskBytes,
                          kExpectedMemoryBytes);
   EvaluationSummary summary =
-      FIB_TRY(evaluate(plan.runner, sessions, plan.jobs, expected, plan.options, hooks));
+      FIB_TRY(evaluate(plan.runner, plan.devices, plan.jobs, expected, plan.options, hooks));
   totals.errors = std::move(summary.errors);
   totals.is_interrupted = interrupt.requested();
   return totals;

@@ -59,7 +59,7 @@ struct EvaluationTotals {
 
 struct EvaluationPlan {
   Runner& runner;
-  std::vector<int> devices;
+  std::vector<DeviceInfo> devices;  // of one kind
   std::vector<EvaluationJob> jobs;
   EvaluationOptions options;
   bool is_forced = false;  // measure again what the store has already

@@ -19,12 +19,9 @@ bool is_small(const SignaturePtr& signature) {
   return std::ranges::find(signature->tags, kSmallTag) != signature->tags.end();
 }
 
-double memory_bytes(const Runner& runner, std::span<const int> devices) {
+double memory_bytes(std::span<const DeviceInfo> devices) {
   size_t smallest = SIZE_MAX;
-  for (const DeviceInfo& device : runner.devices()) {
-    const bool is_chosen = std::ranges::find(devices, device.index) != devices.end();
-    if (is_chosen) smallest = std::min(smallest, device.memory_bytes);
-  }
+  for (const DeviceInfo& device : devices) smallest = std::min(smallest, device.memory_bytes);
   return static_cast<double>(smallest);
 }
 
@@ -60,9 +57,9 @@ double needed_bytes(const Problem& problem, int value_sets) {
   return bytes;
 }
 
-std::set<std::string> drop_too_large(const Runner& runner, std::span<const int> devices,
-                                     int value_sets, std::vector<EvaluationJob>& jobs) {
-  const double usable = kUsableMemory * memory_bytes(runner, devices);
+std::set<std::string> drop_too_large(std::span<const DeviceInfo> devices, int value_sets,
+                                     std::vector<EvaluationJob>& jobs) {
+  const double usable = kUsableMemory * memory_bytes(devices);
   std::set<std::string> notes;
   for (EvaluationJob& job : jobs) {
     std::map<std::string, std::pair<size_t, double>> dropped;  // by signature: count, most bytes

@@ -32,7 +32,7 @@ double needed_bytes(const Problem& problem, int value_sets);
 
 // Takes out the problems that don't fit on the smallest of `devices`, and returns a note for each
 // signature that lost some.
-std::set<std::string> drop_too_large(const Runner& runner, std::span<const int> devices,
-                                     int value_sets, std::vector<EvaluationJob>& jobs);
+std::set<std::string> drop_too_large(std::span<const DeviceInfo> devices, int value_sets,
+                                     std::vector<EvaluationJob>& jobs);
 
 }  // namespace fib

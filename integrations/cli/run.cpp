@@ -141,9 +141,9 @@ Result<int> run_matrix(const Context& context, const RunArgs& args) {
     Matrix matrix = FIB_TRY(make_matrix(context, args, *runner, solutions, signatures));
     std::move(matrix.errors.begin(), matrix.errors.end(), std::back_inserter(totals.errors));
     if (matrix.jobs.empty() || totals.is_interrupted) continue;
-    std::vector<int> devices = FIB_TRY(parse_devices(*runner, args.measure.devices));
+    std::vector<DeviceInfo> devices = FIB_TRY(parse_devices(*runner, args.measure.devices));
     if (args.signatures.empty()) {
-      matrix.notes.merge(drop_too_large(*runner, devices, options.measure.value_sets, matrix.jobs));
+      matrix.notes.merge(drop_too_large(devices, options.measure.value_sets, matrix.jobs));
     }
     for (const std::string& note : matrix.notes) context.err << note << "\n";
     if (matrix.jobs.empty()) continue;

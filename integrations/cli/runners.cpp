@@ -50,22 +50,25 @@ Result<Runner*> find_runner(const std::vector<std::unique_ptr<Runner>>& runners,
               fmt::format("one of: {}", fmt::join(targets, ", ")));
 }
 
-Result<std::vector<int>> parse_devices(const Runner& runner, std::string_view text) {
-  std::vector<int> present;
-  for (const DeviceInfo& device : runner.devices()) present.push_back(device.index);
+Result<std::vector<DeviceInfo>> parse_devices(const Runner& runner, std::string_view text) {
+  const std::vector<DeviceInfo> present = runner.devices();
   if (text == "all") return present;
-  std::vector<int> chosen;
+  std::vector<DeviceInfo> chosen;
   for (const std::string& part : split(text, ',')) {
     int index = 0;
     const auto [end, trouble] = std::from_chars(part.data(), part.data() + part.size(), index);
     const bool is_number = trouble == std::errc() && end == part.data() + part.size();
-    if (!is_number || std::find(present.begin(), present.end(), index) == present.end()) {
+    const auto has_index = [&](const DeviceInfo& device) { return device.index == index; };
+    const auto found = std::find_if(present.begin(), present.end(), has_index);
+    if (!is_number || found == present.end()) {
+      std::vector<int> indices;
+      for (const DeviceInfo& device : present) indices.push_back(device.index);
       return fail(ErrorCode::kInvalidInput,
                   fmt::format("there is no {} device '{}'", runner.target(), part), "--device",
-                  fmt::format("'all' or one of: {}", fmt::join(present, ", ")));
+                  fmt::format("'all' or one of: {}", fmt::join(indices, ", ")));
     }
     // One device measures one thing at a time, however often it is named.
-    if (std::find(chosen.begin(), chosen.end(), index) == chosen.end()) chosen.push_back(index);
+    if (std::none_of(chosen.begin(), chosen.end(), has_index)) chosen.push_back(*found);
   }
   return chosen;
 }

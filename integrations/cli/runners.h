@@ -19,7 +19,7 @@ std::vector<std::unique_ptr<Runner>> make_runners(const Context& context);
 Result<Runner*> find_runner(const std::vector<std::unique_ptr<Runner>>& runners,
                             std::string_view target);
 
-// "0", "0,2" or "all" as device indices. Error: one that isn't there, with those that are.
-Result<std::vector<int>> parse_devices(const Runner& runner, std::string_view text);
+// The devices that "0", "0,2" or "all" names. Error: one that isn't there, with those that are.
+Result<std::vector<DeviceInfo>> parse_devices(const Runner& runner, std::string_view text);
 
 }  // namespace fib

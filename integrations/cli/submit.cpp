@@ -124,10 +124,10 @@ Result<int> run_submit(const Context& context, const SubmitArgs& args) {
   }
   if (jobs.empty()) return fail(errors.empty() ? without_workloads.front() : errors.front());
 
-  std::vector<int> devices = FIB_TRY(parse_devices(runner, args.measure.devices));
+  std::vector<DeviceInfo> devices = FIB_TRY(parse_devices(runner, args.measure.devices));
   if (args.signature.empty()) {
     for (const std::string& note :
-         drop_too_large(runner, devices, options.measure.value_sets, jobs)) {
+         drop_too_large(devices, options.measure.value_sets, jobs)) {
       context.err << note << "\n";
     }
     if (jobs.empty()) {

@@ -15,14 +15,19 @@ namespace {
 
 constexpr double kProbeSeconds = 60.0;
 
-Result<Json> probe_in_worker(const CudaRunnerOptions& options) {
+struct Probe {
+  Json answer;
+  std::unique_ptr<WorkerProcess> worker;  // with the driver up, and no context yet
+};
+
+Result<Probe> probe_in_worker(const CudaRunnerOptions& options) {
   const auto nvml = find_cuda_library(options.search, CudaLibrary::kNvml);
   auto worker = FIB_TRY(
       WorkerProcess::start({.executable = options.runner.worker_executable, .kind = "cuda"}));
   Message answer = FIB_TRY(worker->call(
       {{"command", "probe"}, {"nvml", nvml ? nvml->string() : "libnvidia-ml.so.1"}}, {},
       deadline_in(kProbeSeconds)));
-  return std::move(answer.body);
+  return Probe{std::move(answer.body), std::move(worker)};
 }
 
 class CudaRunner : public Runner {
@@ -34,9 +39,9 @@ class CudaRunner : public Runner {
   Support available() const override {
     const auto nvrtc = find_cuda_library(options_.search, CudaLibrary::kNvrtc);
     if (!nvrtc) return {false, nvrtc.error().message, nvrtc.error().remedy};
-    const Result<Json>& probed = probe();
+    const Result<Probe>& probed = probe();
     if (!probed) return {false, probed.error().message, probed.error().remedy};
-    if (probed->at("devices").empty()) {
+    if (probed->answer.at("devices").empty()) {
       return {false, "the CUDA driver lists no device", "check that nvidia-smi lists one"};
     }
     return {.ok = true};
@@ -59,9 +64,9 @@ class CudaRunner : public Runner {
 
   std::vector<DeviceInfo> devices() const override {
     std::vector<DeviceInfo> devices;
-    const Result<Json>& probed = probe();
+    const Result<Probe>& probed = probe();
     if (!probed) return devices;
-    for (const Json& device : probed->at("devices")) {
+    for (const Json& device : probed->answer.at("devices")) {
       devices.push_back(device_info_from_json(device));
     }
     return devices;
@@ -72,9 +77,9 @@ class CudaRunner : public Runner {
   }
 
   Result<std::unique_ptr<Session>> open_session(int index) override {
-    const Result<Json>& probed = probe();
+    const Result<Probe>& probed = probe();
     if (!probed) return fail(probed.error());
-    const Json& devices = probed->at("devices");
+    const Json& devices = probed->answer.at("devices");
     if (index < 0 || static_cast<size_t>(index) >= devices.size()) {
       return fail(ErrorCode::kNotFound,
                   fmt::format("no device {}, there are {}", index, devices.size()));
@@ -92,15 +97,22 @@ class CudaRunner : public Runner {
     } else {
       session.cupti_reason = cupti.error().to_string();
     }
+    session.worker = take_probe_worker();
     return open_cuda_session(std::move(session), make_cuda_planner(options_.runner));
   }
 
  private:
   // Asked once a process: cards don't come and go.
-  const Result<Json>& probe() const {
+  const Result<Probe>& probe() const {
     const std::lock_guard lock(mutex_);
     if (!probed_) probed_ = probe_in_worker(options_);
     return *probed_;
+  }
+
+  // The first session goes on with it: a second start of the driver would cost 0.2 s.
+  std::unique_ptr<WorkerProcess> take_probe_worker() {
+    const std::lock_guard lock(mutex_);
+    return std::move((*probed_)->worker);
   }
 
   Result<CudaBuilder*> builder() {
@@ -116,7 +128,7 @@ class CudaRunner : public Runner {
 
   const CudaRunnerOptions options_;
   mutable std::mutex mutex_;
-  mutable std::optional<Result<Json>> probed_;
+  mutable std::optional<Result<Probe>> probed_;
   std::unique_ptr<CudaBuilder> builder_;
 };
 
@@ -141,13 +153,13 @@ std::unique_ptr<Runner> make_cuda_runner(CudaRunnerOptions options) {
 CudaStatus probe_cuda(const CudaRunnerOptions& options) {
   CudaStatus status;
   CudaFinding driver{.name = "driver"};
-  const Result<Json> probed = probe_in_worker(options);
+  const Result<Probe> probed = probe_in_worker(options);
   if (probed) {
     driver.ok = true;
     driver.path = "libcuda.so.1";
-    driver.version = fmt::format("{} (CUDA {})", probed->at("driver_version").get<std::string>(),
-                                 probed->at("cuda_version").get<std::string>());
-    for (const Json& device : probed->at("devices")) {
+    driver.version = fmt::format("{} (CUDA {})", probed->answer.at("driver_version").get<std::string>(),
+                                 probed->answer.at("cuda_version").get<std::string>());
+    for (const Json& device : probed->answer.at("devices")) {
       const uint64_t reasons = device.value("throttle_reasons", uint64_t{0});
       status.devices.push_back({.index = device.at("index"),
                                 .name = device.at("name"),

@@ -99,8 +99,10 @@ std::vector<uint32_t> active_of(const std::vector<ContenderOutcome>& outcomes) {
 
 Result<void> CudaSession::open() {
   if (worker_ && worker_->alive()) return {};
-  worker_ = FIB_TRY(
-      WorkerProcess::start({.executable = options_.worker_executable, .kind = "cuda"}));
+  worker_ = options_.worker && options_.worker->alive()
+                ? std::move(options_.worker)
+                : FIB_TRY(WorkerProcess::start(
+                      {.executable = options_.worker_executable, .kind = "cuda"}));
   stage(options_.harness_cubin);
   const int fd = staging_.fd();
   const Json hello = FIB_TRY(worker_->call({{"command", "open"},

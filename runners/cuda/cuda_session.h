@@ -22,6 +22,7 @@ struct CudaSessionOptions {
   std::string nvml_library;
   std::string cupti_library;       // empty: CUDA events,
   std::string cupti_reason;        // because of this
+  std::unique_ptr<WorkerProcess> worker;  // to begin with; null: one is started
 };
 
 struct PlanRequest {

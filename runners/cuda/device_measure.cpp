@@ -93,13 +93,38 @@ std::vector<LayoutBuffer> DeviceMeasure::call_buffers(uint64_t workspace_bytes) 
   return buffers;
 }
 
+// Where memory runs out, the contender that asks for most gives up its share; without one that asks
+// for any, the problem itself is too large.
 Result<void> DeviceMeasure::arrange() {
   if (is_arranged_) return {};
+  const auto asked = [](const Contender& contender) {
+    return contender.plan.workspace_bytes + contender.plan.prepared_bytes;
+  };
+  while (true) {
+    auto reserved = reserve_memory();
+    if (reserved) return {};
+    Contender& hungriest = *std::max_element(
+        contenders_.begin(), contenders_.end(),
+        [&](const Contender& a, const Contender& b) { return asked(a) < asked(b); });
+    if (reserved.error().code != ErrorCode::kResourceExhausted || asked(hungriest) == 0) {
+      return reserved;
+    }
+    hungriest.out_of_memory = Fault{
+        FaultKind::kOutOfMemory,
+        fmt::format("asked for {} bytes of workspace and {} of prepared memory: {}",
+                    hungriest.plan.workspace_bytes, hungriest.plan.prepared_bytes,
+                    reserved.error().message)};
+    hungriest.plan = {};
+  }
+}
+
+Result<void> DeviceMeasure::reserve_memory() {
   uint64_t workspace = 0;
   for (const Contender& contender : contenders_) {
     workspace = std::max(workspace, contender.plan.workspace_bytes);
   }
   const std::vector<LayoutBuffer> residents = resident_buffers();
+  resident_bytes_ = 0;
   for (const LayoutBuffer& buffer : residents) resident_bytes_ += buffer.bytes;
   const uint64_t call_bytes = layout_bytes(call_buffers(workspace));
   const uint64_t resident_bytes = layout_bytes(residents);
@@ -122,6 +147,10 @@ Result<DeviceMeasure::CheckAnswer> DeviceMeasure::check(uint32_t index, uint32_t
   LayoutRandom random(seed);
   Contender& contender = contenders_.at(index);
   CheckAnswer answer;
+  if (contender.out_of_memory) {
+    answer.fault = contender.out_of_memory;
+    return answer;
+  }
   if (resident_set_ != set) FIB_CHECK(place_residents(set, random));
   auto fault = FIB_TRY(prepare(contender, random, &answer.prepare_ns));
   if (!fault) {

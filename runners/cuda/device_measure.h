@@ -65,6 +65,7 @@ class DeviceMeasure {
     std::vector<std::byte> cubin;
     LoweredNames names;
     LaunchPlan plan;
+    std::optional<Fault> out_of_memory;  // then its plan is empty, and it isn't run
     std::optional<LoadedKernels> kernels;
     bool has_state = false;  // device variables: loaded afresh for each call
     std::map<uint32_t, std::vector<KeptOutput>> kept;  // by value set
@@ -90,6 +91,7 @@ class DeviceMeasure {
   };
 
   Result<void> arrange();  // memory for everything, once all contenders are loaded
+  Result<void> reserve_memory();
   std::vector<LayoutBuffer> resident_buffers() const;
   std::vector<LayoutBuffer> call_buffers(uint64_t workspace_bytes) const;
   Result<void> fill_input(size_t input, uint32_t set, CUdeviceptr address);

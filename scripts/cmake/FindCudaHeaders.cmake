@@ -13,6 +13,6 @@ include(FindPackageHandleStandardArgs)
 find_package_handle_standard_args(CudaHeaders REQUIRED_VARS ${_fib_cuda_dirs})
 if(CudaHeaders_FOUND AND NOT TARGET CudaHeaders::CudaHeaders)
   add_library(CudaHeaders::CudaHeaders INTERFACE IMPORTED)
-  set_target_properties(CudaHeaders::CudaHeaders PROPERTIES INTERFACE_SYSTEM_INCLUDE_DIRECTORIES
+  set_target_properties(CudaHeaders::CudaHeaders PROPERTIES INTERFACE_INCLUDE_DIRECTORIES
     "${FIB_cuda_h_DIR};${FIB_nvrtc_h_DIR};${FIB_cupti_h_DIR}")
 endif()

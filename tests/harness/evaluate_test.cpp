@@ -31,6 +31,7 @@ struct FakeRunner : Runner {
   bool measures_on_host() const override { return is_host; }
   Support supports(const Solution&, const Signature&) const override { return {.ok = true}; }
   std::vector<DeviceInfo> devices() const override { return {}; }
+  std::set<int> broken_devices;
   Result<BuildOutcome> build(const BuildRequest& request) override {
     note("build " + request.solution.name);
     if (uncompilable.contains(request.solution.name)) {
@@ -77,13 +78,14 @@ struct FakeSession : Session {
 };
 
 Result<std::unique_ptr<Session>> FakeRunner::open_session(int index) {
+  if (broken_devices.contains(index)) return fail(ErrorCode::kEnvironment, "the device is gone");
   return std::unique_ptr<Session>(std::make_unique<FakeSession>(*this, index));
 }
 
 class EvaluateTest : public ::testing::Test {
  protected:
-  void use_sessions(int count) {
-    for (int i = 0; i < count; ++i) sessions_.push_back(runner_.open_session(i).value());
+  void use_devices(int count) {
+    for (int i = 0; i < count; ++i) devices_.push_back({.index = i, .name = "fake", .key = "fake"});
   }
   void add_job(const std::string& name, std::vector<int64_t> batches) {
     EvaluationJob job{.solution = testing::small_solution(name), .problems = {}};
@@ -97,11 +99,11 @@ class EvaluateTest : public ::testing::Test {
       return {};
     };
     options_.measure.seed = 42;
-    return evaluate(runner_, sessions_, jobs_, expected_, options_, hooks_);
+    return evaluate(runner_, devices_, jobs_, expected_, options_, hooks_);
   }
 
   FakeRunner runner_;
-  std::vector<std::unique_ptr<Session>> sessions_;
+  std::vector<DeviceInfo> devices_;
   std::vector<EvaluationJob> jobs_;
   ExpectedCache expected_{{}, 0, 1 << 20};
   EvaluationOptions options_;
@@ -111,7 +113,7 @@ class EvaluateTest : public ::testing::Test {
 };
 
 TEST_F(EvaluateTest, EverySolutionAndWorkloadGetsAVerdictAndOneBuild) {
-  use_sessions(1);
+  use_devices(1);
   add_job("a", {1, 2, 3});
   add_job("b", {1, 2, 3});
   const EvaluationSummary summary = run().value();
@@ -123,7 +125,7 @@ TEST_F(EvaluateTest, EverySolutionAndWorkloadGetsAVerdictAndOneBuild) {
 }
 
 TEST_F(EvaluateTest, SeveralDevicesShareTheWork) {
-  use_sessions(3);
+  use_devices(3);
   add_job("a", {1, 2, 3, 4, 5, 6, 7, 8});
   EXPECT_EQ(run().value().verdicts, 8);
   std::set<std::string> workloads;
@@ -132,7 +134,7 @@ TEST_F(EvaluateTest, SeveralDevicesShareTheWork) {
 }
 
 TEST_F(EvaluateTest, OneThatDoesNotCompileAndOneThatCrashesTakeNothingElseDown) {
-  use_sessions(1);
+  use_devices(1);
   runner_.uncompilable = {"a"};
   runner_.crashing = {"b"};
   add_job("a", {1, 2});
@@ -148,7 +150,7 @@ TEST_F(EvaluateTest, OneThatDoesNotCompileAndOneThatCrashesTakeNothingElseDown) 
 }
 
 TEST_F(EvaluateTest, WhatIsDoneIsSkippedAndNotBuilt) {
-  use_sessions(1);
+  use_devices(1);
   add_job("done", {1, 2});
   add_job("new", {1});
   hooks_.already_done = [](const Solution& solution, const Problem&) {
@@ -161,7 +163,7 @@ TEST_F(EvaluateTest, WhatIsDoneIsSkippedAndNotBuilt) {
 }
 
 TEST_F(EvaluateTest, AProblemThatCannotBeMeasuredIsReportedAndTheRestGoesOn) {
-  use_sessions(1);
+  use_devices(1);
   runner_.unmeasurable = {2};
   add_job("a", {1, 2, 3});
   const EvaluationSummary summary = run().value();
@@ -171,7 +173,7 @@ TEST_F(EvaluateTest, AProblemThatCannotBeMeasuredIsReportedAndTheRestGoesOn) {
 }
 
 TEST_F(EvaluateTest, ALostStoreStopsTheRun) {
-  use_sessions(1);
+  use_devices(1);
   add_job("a", {1, 2, 3, 4});
   store_is_gone_ = true;
   const auto result = run();
@@ -181,7 +183,7 @@ TEST_F(EvaluateTest, ALostStoreStopsTheRun) {
 }
 
 TEST_F(EvaluateTest, CancelStopsBeforeTheNextMeasurement) {
-  use_sessions(1);
+  use_devices(1);
   add_job("a", {1, 2, 3});
   hooks_.cancelled = [this] { return verdicts_.size() == 1; };
   EXPECT_EQ(run().value().verdicts, 1);
@@ -189,7 +191,7 @@ TEST_F(EvaluateTest, CancelStopsBeforeTheNextMeasurement) {
 
 TEST_F(EvaluateTest, OnTheHostNothingRunsAheadOfTheMeasurement) {
   runner_.is_host = true;
-  use_sessions(1);
+  use_devices(1);
   add_job("a", {1});
   add_job("b", {1});
   ASSERT_TRUE(run());
@@ -198,7 +200,7 @@ TEST_F(EvaluateTest, OnTheHostNothingRunsAheadOfTheMeasurement) {
 }
 
 TEST_F(EvaluateTest, OurOwnBugsSurface) {
-  use_sessions(2);
+  use_devices(2);
   runner_.has_bug = true;
   add_job("a", {1, 2, 3, 4});
   EXPECT_THROW(std::ignore = run(), std::logic_error);
@@ -210,6 +212,29 @@ TEST_F(EvaluateTest, NoDeviceIsAnErrorWithARemedy) {
   ASSERT_FALSE(result);
   EXPECT_EQ(result.error().code, ErrorCode::kEnvironment);
   EXPECT_NE(result.error().remedy.find("fib doctor"), std::string::npos);
+}
+
+TEST_F(EvaluateTest, DevicesOfTwoKindsAndOneNamedTwiceAreRefused) {
+  add_job("a", {1});
+  use_devices(2);
+  devices_[1].key = devices_[1].name = "other";
+  auto result = run();
+  ASSERT_FALSE(result);
+  EXPECT_EQ(result.error().message, "devices of different kinds in one run: fake and other");
+  devices_[1] = devices_[0];
+  result = run();
+  ASSERT_FALSE(result);
+  EXPECT_EQ(result.error().message, "device 0 is named twice");
+  EXPECT_TRUE(runner_.events.empty());
+}
+
+TEST_F(EvaluateTest, ADeviceThatCannotBeOpenedStopsTheRun) {
+  use_devices(2);
+  runner_.broken_devices = {1};
+  add_job("a", {1, 2, 3, 4});
+  const auto result = run();
+  ASSERT_FALSE(result);
+  EXPECT_EQ(result.error().message, "the device is gone");
 }
 
 TEST(EvaluationOptions, TheConfigurationKeyIgnoresTheSeedAndSeesTheSignature) {

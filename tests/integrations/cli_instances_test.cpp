@@ -91,10 +91,10 @@ TEST_F(Instances, WhatDoesntFitTheSmallestDeviceIsLeftOut) {
         {written_for("moe_int4_g32"), {moe("topk8_e384_h7168_i2048")}}};
   };
   std::vector<EvaluationJob> jobs = jobs_of();
-  const int large[] = {0}, both[] = {0, 1};
-  EXPECT_TRUE(drop_too_large(card_, large, 3, jobs).empty());
+  const std::vector<DeviceInfo> both = card_.devices(), large = {both[0]};
+  EXPECT_TRUE(drop_too_large(large, 3, jobs).empty());
   EXPECT_EQ(jobs.size(), 2u);
-  const std::set<std::string> notes = drop_too_large(card_, both, 3, jobs);
+  const std::set<std::string> notes = drop_too_large(both, 3, jobs);
   ASSERT_EQ(jobs.size(), 1u) << "a job without problems is none";
   EXPECT_EQ(jobs[0].problems.size(), 1u);
   ASSERT_EQ(notes.size(), 1u) << "once a signature";

@@ -5,6 +5,7 @@
 #include <chrono>
 
 #include "harness/statistics.h"
+#include "runners/cuda/device_context.h"
 #include "runners/cuda/skeleton.h"
 #include "tests/runners/cuda_fixture.h"
 #include "tests/scratch_folder.h"
@@ -179,7 +180,58 @@ TEST_F(CudaDeviceTest, IllegalAddressNamesTheKernelAndLeavesTheSessionWell) {
 }
 
 TEST_F(CudaDeviceTest, TrapNamesTheKernel) {
-  expect_fault(measure_candidate({"BREAKS_ASSERT"}), FaultKind::kDeviceFault, "kernel 'breaks'");
+  expect_fault(measure_candidate({"BREAKS_TRAP"}), FaultKind::kDeviceFault, "kernel 'breaks'");
+}
+
+TEST_F(CudaDeviceTest, AssertNamesTheKernelAndKeepsItsWords) {
+  const ContenderOutcome outcome = measure_candidate({"BREAKS_ASSERT"});
+  expect_fault(outcome, FaultKind::kDeviceFault, "kernel 'breaks'");
+  EXPECT_THAT(outcome.log, HasSubstr("seven is out of luck"));
+  expect_right(measure_candidate({}));
+}
+
+TEST_F(CudaDeviceTest, FaultThatArrivesWhileLaunchingIsTheCandidates) {
+  expect_fault(measure_candidate({"BREAKS_ADDRESS", "BREAKS_IN_THE_MIDDLE"}),
+               FaultKind::kDeviceFault, "ILLEGAL_ADDRESS");
+  expect_right(measure_candidate({}));
+}
+
+// All but a few GiB of the card, held by somebody else.
+class OccupiedCard {
+ public:
+  OccupiedCard() {
+    auto driver = CudaDriver::open();
+    if (!driver) return;
+    driver_ = *driver;
+    auto context = DeviceContext::open(driver_, 0);
+    if (!context) return;
+    context_ = *std::move(context);
+    memory_.emplace(*driver_);
+    const size_t left = size_t{16} << 30;
+    const size_t free = context_->free_bytes();
+    is_occupied_ = free > left && memory_->reserve(free - left).has_value();
+  }
+  bool is_occupied() const { return is_occupied_; }
+
+ private:
+  CudaDriverPtr driver_;
+  std::unique_ptr<DeviceContext> context_;
+  std::optional<DeviceMemory> memory_;
+  bool is_occupied_ = false;
+};
+
+TEST_F(CudaDeviceTest, MemoryThatRunsOutIsTheFaultOfWhoAskedForMost) {
+  const Problem problem = rmsnorm_problem(shared().catalog, 7);
+  const auto modest = build(candidate({}), *problem.signature);
+  const auto hungry = build(candidate({"LARGE_WORKSPACE"}), *problem.signature);
+  ASSERT_TRUE(modest && hungry);
+  const OccupiedCard others;
+  ASSERT_TRUE(others.is_occupied());
+  const auto outcomes = measure({modest, hungry}, problem, quick());
+  ASSERT_EQ(outcomes.size(), 2u);
+  expect_right(outcomes[0]);
+  expect_fault(outcomes[1], FaultKind::kOutOfMemory, "34359738368 bytes of workspace");
+  EXPECT_THAT(outcomes[1].fault->message, HasSubstr("GiB free"));
 }
 
 TEST_F(CudaDeviceTest, EndlessKernelIsNamedAndKilled) {

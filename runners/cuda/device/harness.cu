@@ -12,13 +12,17 @@ __device__ fib_u64 thread_index() {
 }
 __device__ fib_u64 thread_count() { return static_cast<fib_u64>(gridDim.x) * blockDim.x; }
 
+// Not inlined: it holds every format, and a copy a width takes NVRTC seconds.
+__device__ __noinline__ fib_u64 stored_bits(const ValueRule& rule, fib_u64 bits) {
+  return value_bits(rule, bits);
+}
+
 // Elements [first, first + 128 / width) as one 16-byte vector; `first` is even for widths
 // below 64, so that every Philox block is drawn once.
 template <int kWidth>
 __device__ ulonglong2 generate_vector(const FillArguments& fill, fib_u64 first) {
   constexpr int kPairs = 64 / kWidth;  // Philox blocks a vector
   ulonglong2 vector = make_ulonglong2(0, 0);
-  // Not unrolled: value_bits holds every format, and sixteen copies take NVRTC twelve seconds.
 #pragma unroll 1
   for (int pair = 0; pair < kPairs; ++pair) {
     const PhiloxBlock block = philox_4x32_10((first >> 1) + pair, fill.stream, fill.seed);
@@ -27,7 +31,7 @@ __device__ ulonglong2 generate_vector(const FillArguments& fill, fib_u64 first) 
       const fib_u64 bits = static_cast<fib_u64>(block.word[2 * e]) |
                            static_cast<fib_u64>(block.word[2 * e + 1]) << 32;
       const int at = (2 * pair + e) * kWidth;  // bit position in the vector
-      const fib_u64 stored = value_bits(fill.rule, bits) << (at % 64);
+      const fib_u64 stored = stored_bits(fill.rule, bits) << (at % 64);
       (at < 64 ? vector.x : vector.y) |= stored;
     }
   }

@@ -76,8 +76,11 @@ __global__ void breaks(int* nowhere) {
 #ifdef BREAKS_ADDRESS
   nowhere[1 << 20] = 1;
 #endif
-#ifdef BREAKS_ASSERT
+#ifdef BREAKS_TRAP
   if (threadIdx.x == 0) asm volatile("trap;");
+#endif
+#ifdef BREAKS_ASSERT
+  assert(threadIdx.x != 7 && "seven is out of luck");
 #endif
 #ifdef BREAKS_HANG
   while (*static_cast<volatile int*>(nowhere + threadIdx.x) != 12345) __nanosleep(1000);

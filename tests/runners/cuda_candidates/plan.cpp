@@ -3,9 +3,14 @@
 static void plan_candidate(const fib::PlanProblem& problem, fib::Plan& plan) {
   const int64_t rows = problem.axis("batch_size");
   fib::PlanPointer weight = problem.input("weight");
-#if defined(BREAKS_ADDRESS) || defined(BREAKS_ASSERT) || defined(BREAKS_HANG)
+#if defined(BREAKS_ADDRESS) || defined(BREAKS_TRAP) || defined(BREAKS_ASSERT) || \
+    defined(BREAKS_HANG)
+#define BREAKS
   const fib::PlanPointer workspace = plan.workspace(4096);
   plan.memset(workspace, 4096);
+#endif
+#ifdef LARGE_WORKSPACE
+  plan.workspace(int64_t{32} << 30);
 #endif
 #ifdef HUGE_WORKSPACE
   plan.workspace(int64_t{1} << 42);
@@ -48,12 +53,16 @@ static void plan_candidate(const fib::PlanProblem& problem, fib::Plan& plan) {
         .arg((int32_t)rows);
   }
 #endif
-#if defined(BREAKS_ADDRESS) || defined(BREAKS_ASSERT) || defined(BREAKS_HANG)
+#ifdef BREAKS
 #ifdef BREAKS_ADDRESS
   const int64_t nowhere = 0;
   plan.launch("breaks").grid(1).block(32).arg(nowhere);
 #else
   plan.launch("breaks").grid(1).block(32).arg(workspace);
+#endif
+#ifdef BREAKS_IN_THE_MIDDLE
+  // Enough to be still launching when the first one's fault arrives.
+  for (int i = 0; i < 2000; ++i) plan.memset(workspace, 4096);
 #endif
 #endif
 }

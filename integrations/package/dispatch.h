@@ -1,0 +1,76 @@
+#pragma once
+
+// From a signature to the kernel that serves it. Everything the serving path computes goes through
+// here, so here is where it is measured and captured: taps see each call.
+
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "integrations/package/kernel.h"
+
+namespace fib {
+
+// Sees every call after it was enqueued, also those inside graphs, each time a graph is launched.
+class CallTap {
+ public:
+  virtual ~CallTap() = default;
+  // `host_ns`: what enqueuing took; on the cpu target that is the call itself.
+  virtual void on_call(const Kernel& kernel, const KernelCall& call, double host_ns) = 0;
+};
+
+struct SignatureRequest {
+  std::string name;                          // "rmsnorm_h2048"
+  std::map<std::string, double> parameters;  // that differ from the signature's own, such as eps
+};
+
+class Dispatch {
+ public:
+  virtual ~Dispatch() = default;
+  virtual ServingDevice& device() = 0;
+
+  // The kernel for a signature; the same one for the same request. Owned by the dispatch. Errors:
+  // no such signature, no solution for it on this target, a solution that doesn't build.
+  virtual Result<Kernel*> resolve(const SignatureRequest& request) = 0;
+
+  // Builds what the requests need beforehand, in parallel; `progress(done, total, name)`.
+  using Progress = std::function<void(size_t done, size_t total, std::string_view name)>;
+  virtual Result<void> prefetch(const std::vector<SignatureRequest>& requests,
+                                const Progress& progress) = 0;
+
+  // A tap must outlive the dispatch or be removed first.
+  virtual void add_tap(CallTap& tap) = 0;
+  virtual void remove_tap(CallTap& tap) = 0;
+
+  // Captures what `record` enqueues; launching the graph shows its calls to the taps.
+  virtual Result<std::unique_ptr<DeviceGraph>> capture(
+      const std::function<Result<void>()>& record) = 0;
+
+  // Kernels resolved so far, with their solutions.
+  virtual std::vector<const Kernel*> kernels() const = 0;
+};
+
+// Kernels straight from the house's solutions, built on first use. (Packages of winners come
+// behind the same seam.)
+struct HouseDispatchOptions {
+  std::filesystem::path definitions;  // signatures/definitions
+  std::filesystem::path solutions;    // leaderboard/solutions
+  std::filesystem::path abi;          // harness/abi
+  std::filesystem::path device_sources;   // runners/cuda/device
+  std::filesystem::path cache_folder;
+  std::filesystem::path worker_executable;  // the fib binary
+  // Where the CUDA libraries are searched, as runners/cuda/libraries.h has it.
+  std::vector<std::filesystem::path> cuda_hints;
+  int threads = 0;                    // of the cpu target's pool; 0: all processors
+};
+
+// The cpu, or the card with this index. kEnvironment says what is missing.
+Result<std::unique_ptr<ServingDevice>> open_cpu_device(int threads);
+Result<std::unique_ptr<ServingDevice>> open_cuda_device(int index);
+Result<std::unique_ptr<Dispatch>> open_house_dispatch(ServingDevice& device,
+                                                      HouseDispatchOptions options);
+
+}  // namespace fib

@@ -1,0 +1,52 @@
+#pragma once
+
+// The serving engine: requests in, tokens out. One thread of its own drives an Executor step by
+// step; submit() and cancel() may be called from any thread.
+
+#include <memory>
+#include <string>
+
+#include "integrations/serving/engine/executor.h"
+#include "integrations/serving/engine/request.h"
+
+namespace fib {
+
+enum class PrefillPolicy {
+  kChunked,  // every step takes at most `chunk_tokens` prompt tokens through all layers
+  kLayered,  // a cohort of prompts passes one layer group a step (arXiv 2510.08055)
+};
+
+struct EngineConfig {
+  PrefillPolicy prefill = PrefillPolicy::kChunked;
+  int chunk_tokens = 512;          // chunked: prompt tokens a step
+  int cohort_tokens = 8192;        // layered: a cohort's prompt tokens; longer prompts are cut
+  int max_decode_rows = 256;       // sequences that decode at once
+  size_t max_queued = 1024;        // waiting requests; beyond: kResourceExhausted
+  bool has_prefix_cache = true;
+  double watermark = 0.01;         // of the pages, kept free at admission
+};
+
+struct EngineStats {  // since the start, unless said otherwise
+  uint64_t steps = 0, prompt_tokens = 0, generated_tokens = 0, cached_tokens = 0;
+  uint64_t preemptions = 0, finished = 0, cancelled = 0, failed = 0;
+  int running = 0, waiting = 0;            // now
+  int pages_used = 0, pages_total = 0;     // now; pages kept only for the prefix cache are not used
+  double step_host_ns = 0.0;               // all steps' time outside Executor::run
+  double step_run_ns = 0.0;                // and inside
+};
+
+class Engine {
+ public:
+  virtual ~Engine() = default;  // cancels what is left
+  static std::unique_ptr<Engine> start(Executor& executor, EngineConfig config);
+
+  // kInvalidInput: empty or too long a prompt, sampling out of range; kResourceExhausted: the queue
+  // is full, or the request could never fit the cache. The listener hears nothing of refused ones.
+  virtual Result<RequestId> submit(EngineRequest request) = 0;
+  virtual void cancel(RequestId id) = 0;  // unknown or finished: nothing
+  virtual EngineStats stats() const = 0;
+  // Refuses new requests (kEnvironment), finishes those it has.
+  virtual void drain() = 0;
+};
+
+}  // namespace fib
