@@ -58,6 +58,7 @@ struct RequestUsage {
   int cached_tokens = 0;      // of the prompt, found in the prefix cache
   int completion_tokens = 0;
   int preemptions = 0;
+  double queued_ns = 0.0;     // from submit() to the first step that it is part of
 };
 
 // What happens to a request, in order: tokens, then exactly one end. Called from the engine's
