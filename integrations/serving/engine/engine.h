@@ -4,7 +4,7 @@
 // step; submit() and cancel() may be called from any thread.
 
 #include <memory>
-#include <string>
+#include <vector>
 
 #include "integrations/serving/engine/executor.h"
 #include "integrations/serving/engine/request.h"
@@ -13,39 +13,53 @@ namespace fib {
 
 enum class PrefillPolicy {
   kChunked,  // every step takes at most `chunk_tokens` prompt tokens through all layers
-  kLayered,  // a cohort of prompts passes one layer group a step (arXiv 2510.08055)
+  kLayered,  // a cohort of prompts passes one layer group a step (arXiv 2510.08055); dense models
+             // lose by it and are served chunked
 };
 
 struct EngineConfig {
   PrefillPolicy prefill = PrefillPolicy::kChunked;
-  int chunk_tokens = 512;          // chunked: prompt tokens a step
-  int cohort_tokens = 8192;        // layered: a cohort's prompt tokens; longer prompts are cut
-  int max_decode_rows = 256;       // sequences that decode at once
-  size_t max_queued = 1024;        // waiting requests; beyond: kResourceExhausted
+  int chunk_tokens = 512;     // chunked: prompt tokens a step
+  int cohort_tokens = 8192;   // layered: a cohort's prompt tokens; longer prompts are cut
+  int max_decode_rows = 256;  // sequences that decode at once
+  size_t max_queued = 1024;   // waiting requests; beyond: kResourceExhausted
   bool has_prefix_cache = true;
-  double watermark = 0.01;         // of the pages, kept free at admission
+  double watermark = 0.01;  // of the pages, kept free at admission
+  std::vector<TokenId>
+      eos_tokens;  // the model's end-of-text: they stop whom ignore_eos doesn't keep
+
+  // kInvalidInput names the field and its range.
+  Result<void> check(const ExecutorLimits& limits) const;
 };
 
 struct EngineStats {  // since the start, unless said otherwise
-  uint64_t steps = 0, prompt_tokens = 0, generated_tokens = 0, cached_tokens = 0;
+  uint64_t steps = 0;
+  uint64_t prompt_tokens = 0;   // of the requests admitted
+  uint64_t cached_tokens = 0;   // of these, found in the prefix cache
+  uint64_t prefill_tokens = 0;  // run through all layers beside decoding, recomputed ones again
+  uint64_t generated_tokens = 0;
   uint64_t preemptions = 0, finished = 0, cancelled = 0, failed = 0;
-  int running = 0, waiting = 0;            // now
-  int pages_used = 0, pages_total = 0;     // now; pages kept only for the prefix cache are not used
-  double step_host_ns = 0.0;               // all steps' time outside Executor::run
-  double step_run_ns = 0.0;                // and inside
+  int running = 0, waiting = 0;         // now
+  int pages_used = 0, pages_total = 0;  // now; pages kept only for the prefix cache are not used
+  double step_host_ns = 0.0;            // all steps' time outside Executor::run
+  double step_run_ns = 0.0;             // and inside
 };
 
 class Engine {
  public:
   virtual ~Engine() = default;  // cancels what is left
-  static std::unique_ptr<Engine> start(Executor& executor, EngineConfig config);
+  // The executor outlives the engine and is used by the engine's thread alone.
+  static Result<std::unique_ptr<Engine>> start(Executor& executor, EngineConfig config);
 
   // kInvalidInput: empty or too long a prompt, sampling out of range; kResourceExhausted: the queue
-  // is full, or the request could never fit the cache. The listener hears nothing of refused ones.
+  // is full, or the prompt could never fit the cache; kEnvironment: it drains; kWorkerLost: the
+  // device is gone. The listener hears nothing of refused ones, and may hear of an accepted one
+  // before submit() returns.
   virtual Result<RequestId> submit(EngineRequest request) = 0;
   virtual void cancel(RequestId id) = 0;  // unknown or finished: nothing
   virtual EngineStats stats() const = 0;
-  // Refuses new requests (kEnvironment), finishes those it has.
+  // Refuses new requests (kEnvironment) and returns when those it has are finished. Not to be
+  // called by a listener.
   virtual void drain() = 0;
 };
 

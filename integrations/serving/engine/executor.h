@@ -2,10 +2,13 @@
 
 // One step of a model, as the scheduler orders it and an executor carries it out. The executor
 // knows nothing of requests; the scheduler knows nothing of layers but their number.
+//
+// The spans of a step point into the scheduler's sequences, so that a step costs no copies of page
+// tables; they hold until Executor::run returns.
 
 #include <cstdint>
-#include <optional>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "integrations/serving/engine/request.h"
@@ -14,11 +17,11 @@ namespace fib {
 
 // Consecutive tokens of one sequence that a step runs through (some of) the layers.
 struct StepSegment {
-  uint64_t sequence = 0;             // identity, for stashes
-  std::vector<TokenId> tokens;       // what to embed
-  int first_position = 0;            // of tokens[0]; positions before it are in the cache
-  std::vector<int32_t> pages;        // of the whole sequence, first position's page first; the last
-                                     // token's page is the last one used
+  uint64_t sequence = 0;            // identity, for stashes
+  std::span<const TokenId> tokens;  // what to embed; never empty
+  int first_position = 0;           // of tokens[0]; positions before it are in the cache
+  std::span<const int32_t> pages;   // int32 [ceil(kv_length / page_size)]: position p lies in page
+                                    // pages[p / page_size], at p % page_size
   // The next token is wanted after the segment's last token. Never before the last layer group.
   bool wants_token = false;
 
@@ -37,23 +40,27 @@ struct TokenChoice {
   int top_k = 0;
   float top_p = 1.0f;
   float min_p = 0.0f;
-  float uniform = 0.0f;   // in [0, 1): the draw; a function of seed and position only
-  int logprobs = -1;
-  // Added to the logits before anything else: bias and penalties, already worked out.
-  std::vector<std::pair<TokenId, float>> logit_changes;
+  float uniform = 0.0f;  // in [0, 1): the draw; a function of seed and position only
+  int logprobs = -1;     // as in SamplingParams
+  // Added to the logits before anything else: bias and penalties, already worked out. Sorted by
+  // token, each token once.
+  std::span<const std::pair<TokenId, float>> logit_changes;
   // Repetition penalty, which isn't a sum: divides positive, multiplies negative logits.
   float repetition_penalty = 1.0f;
-  std::vector<TokenId> repeated;   // sorted, distinct
+  std::span<const TokenId> repeated;  // sorted, distinct
 };
 
 // Decode segments run the full stack in every step. Prefill segments run `prefill_layers`: all
 // layers (chunked prefill), or one group of them (layered prefill), with their hidden states
-// stashed between the steps of a cohort. A cohort's segments are the same in all of its steps.
+// stashed between the steps of a cohort. A cohort's segments are the same in all of its steps; the
+// first of them starts at layer 0, the last ends with the last layer, and no other cohort comes
+// between.
 struct Step {
-  std::vector<StepSegment> decode;    // one token each
+  std::vector<StepSegment> decode;  // one token each
   std::vector<StepSegment> prefill;
-  LayerRange prefill_layers;          // of the prefill segments
-  std::vector<TokenChoice> choices;   // one for each segment that wants a token: decode, then prefill
+  LayerRange prefill_layers;  // of the prefill segments
+  std::vector<TokenChoice>
+      choices;  // one for each segment that wants a token: decode, then prefill
 
   int num_tokens() const;
 };
@@ -65,16 +72,16 @@ struct ChosenToken {
 };
 
 struct StepResult {
-  std::vector<ChosenToken> tokens;   // in the order of Step::choices
+  std::vector<ChosenToken> tokens;  // in the order of Step::choices
 };
 
 struct ExecutorLimits {
   int num_layers = 0;
   int vocab_size = 0;
-  int max_positions = 0;      // of the model
-  int page_size = 0;          // tokens a page
-  int num_pages = 0;          // of the cache
-  int max_step_tokens = 0;    // decode and prefill together
+  int max_positions = 0;    // of the model
+  int page_size = 0;        // tokens a page
+  int num_pages = 0;        // of the cache
+  int max_step_tokens = 0;  // decode and prefill together
   int max_decode_rows = 0;
   bool is_moe = false;
 };
@@ -87,8 +94,6 @@ class Executor {
   virtual Result<StepResult> run(const Step& step) = 0;
   // The cohort will not go on: its stash is dropped.
   virtual void drop_stash() = 0;
-  // Copies of pages, before the next step (a shared block that has to be written).
-  virtual Result<void> copy_page(int32_t from, int32_t to) = 0;
 };
 
 }  // namespace fib

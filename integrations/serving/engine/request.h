@@ -2,13 +2,12 @@
 
 // What a client asks of the engine, and what it gets.
 
-#include <chrono>
 #include <cstdint>
-#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "signatures/base/result.h"
@@ -20,19 +19,21 @@ using RequestId = uint64_t;
 
 struct SamplingParams {
   int max_tokens = 16;
-  float temperature = 1.0f;          // 0: the most likely token, ties to the lowest id
-  int top_k = 0;                     // 0: all
+  float temperature = 1.0f;  // 0: the most likely token, ties to the lowest id
+  int top_k = 0;             // 0: all
   float top_p = 1.0f;
   float min_p = 0.0f;
-  float repetition_penalty = 1.0f;   // over prompt and output, as in Hugging Face transformers
-  float presence_penalty = 0.0f;     // over the output, as OpenAI defines them
+  float repetition_penalty = 1.0f;  // over prompt and output, as in Hugging Face transformers
+  float presence_penalty = 0.0f;    // over the output, as OpenAI defines them
   float frequency_penalty = 0.0f;
   std::map<TokenId, float> logit_bias;
-  uint64_t seed = 0;                 // the same seed and prompt give the same output
-  int logprobs = -1;                 // -1: none; n: of the chosen token and the n most likely
+  uint64_t seed = 0;  // the same seed and prompt give the same output
+  int logprobs = -1;  // -1: none; n: of the chosen token and the n most likely
   bool ignore_eos = false;
   std::vector<TokenId> stop_tokens;  // beside the model's own end-of-text
-  // Kept out of sight until the stop string can no longer begin in what was generated.
+  // Texts that end the answer and are not part of it. The engine, which sees tokens only, leaves
+  // them to the layer that turns tokens into text: it holds text back while a stop text can begin
+  // in it, and when one is complete it cancels the request and reports kStop.
   std::vector<std::string> stop;
 
   // kInvalidInput names the field and its range.
@@ -55,14 +56,15 @@ std::string_view finish_reason_name(FinishReason reason);  // "stop", "length", 
 
 struct RequestUsage {
   int prompt_tokens = 0;
-  int cached_tokens = 0;      // of the prompt, found in the prefix cache
+  int cached_tokens = 0;  // of the prompt, found in the prefix cache
   int completion_tokens = 0;
   int preemptions = 0;
-  double queued_ns = 0.0;     // from submit() to the first step that it is part of
+  double queued_ns = 0.0;  // from submit() to the first step that it is part of
 };
 
-// What happens to a request, in order: tokens, then exactly one end. Called from the engine's
-// thread; must not block.
+// What happens to a request, in order: tokens, then exactly one end. The token that stops a request
+// (end-of-text, a stop token) is counted in the usage but not shown. Called from the engine's
+// thread; must not block. May call Engine::cancel: then no further token comes.
 class RequestListener {
  public:
   virtual ~RequestListener() = default;
