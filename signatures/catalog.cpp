@@ -95,17 +95,19 @@ Result<void> Catalog::add_dataset(const std::filesystem::path& root) {
                   file.string(), "names are unique over a dataset; remove one of them");
     }
     // A listed signature or an instance of one of our families comes with more than the dataset
-    // says, such as tolerances; it stands as long as a kernel can't tell the two apart.
+    // says, such as tolerances; it stands as long as a kernel can't tell the two apart. If one can,
+    // an instance that only its name would make gives way.
     if (const auto known = find(signature.name)) {
       const Signature& ours = **known;
-      if (!same_tensors(ours, ours.inputs, signature, signature.inputs) ||
-          !same_tensors(ours, ours.outputs, signature, signature.outputs)) {
+      if (same_tensors(ours, ours.inputs, signature, signature.inputs) &&
+          same_tensors(ours, ours.outputs, signature, signature.outputs)) {
+        signature = ours;
+      } else if (find_in(signatures_, signature.name) != nullptr) {
         return fail(ErrorCode::kConflict,
                     fmt::format("'{}' differs in its inputs or outputs from the one in {}",
                                 signature.name, ours.file.string()),
                     file.string(), "give the dataset's definition another name");
       }
-      signature = ours;
     }
     added.push_back(std::make_shared<const Signature>(std::move(signature)));
   }

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <unordered_set>
 
 #include "signatures/expression_node.h"
@@ -65,6 +66,29 @@ class Evaluator {
   Result<std::span<const int64_t>> integers(const std::string& input) const {
     if (const auto values = scope_.integers(input)) return *values;
     return error(fmt::format("the values of '{}' are not known", input));
+  }
+
+  // The values of an input, or diff of one.
+  Result<std::vector<double>> list(const Node& node) const {
+    const bool is_diff = node.kind == Kind::kCall && node.name == "diff";
+    if (node.kind != Kind::kName && !is_diff) {
+      return error("dot takes names of inputs, each alone or in diff()");
+    }
+    const auto given = FIB_TRY(integers(is_diff ? node.operands[0]->name : node.name));
+    std::vector<double> values(given.begin(), given.end());
+    if (!is_diff || values.empty()) return values;
+    for (size_t i = 0; i + 1 < values.size(); ++i) values[i] = values[i + 1] - values[i];
+    values.pop_back();
+    return values;
+  }
+
+  Result<double> dot(const Node& node) const {
+    const auto left = FIB_TRY(list(*node.operands[0]));
+    const auto right = FIB_TRY(list(*node.operands[1]));
+    if (left.size() != right.size()) {
+      return error(fmt::format("dot of {} and {} elements", left.size(), right.size()));
+    }
+    return std::inner_product(left.begin(), left.end(), right.begin(), 0.0);
   }
 
   Result<std::vector<int64_t>> shape(const std::string& input) const {
@@ -132,6 +156,8 @@ class Evaluator {
       for (const int64_t v : values) total += static_cast<double>(v);
       return total;
     }
+    if (function == "diff") return error("diff is a list; only dot takes one");
+    if (function == "dot") return dot(node);
     const bool is_extremum = function == "max" || function == "min";
     if (is_extremum && node.operands.size() == 1) return extremum_of_input(node);
     std::vector<double> arguments;

@@ -6,8 +6,9 @@
 //   4 * batch_size * hidden_size + 2 * distinct(topk_ids) * expert_bytes
 // Grammar: integers and floats, names (axes, inputs), + - * / // % unary -, comparisons
 // == != < <= > >= , `and or not`, parentheses, x[i], x[-1], x.item(), x.shape[i], and the
-// functions len(x) sum(x) max min abs sqrt distinct(x) ceil_div(a, b). Anything else is a parse
-// error that names the column. `//` and `%` round towards minus infinity, as Python's do.
+// functions len(x) sum(x) max min abs sqrt distinct(x) ceil_div(a, b) dot(x, y), where x or y may
+// be diff(z), the differences of neighbours: dot(diff(qo_indptr), diff(kv_indptr)). Anything else is
+// a parse error that names the column. `//` and `%` round towards minus infinity, as Python's do.
 
 #include <cstdint>
 #include <functional>

@@ -34,7 +34,8 @@ struct FunctionRule {
 constexpr FunctionRule kFunctions[] = {
     {"len", 1, 1, true},         {"distinct", 1, 1, true},   {"sum", 1, 1, true},
     {"max", 1, 16, false},       {"min", 1, 16, false},      {"abs", 1, 1, false},
-    {"sqrt", 1, 1, false},       {"ceil_div", 2, 2, false},
+    {"sqrt", 1, 1, false},       {"ceil_div", 2, 2, false},  {"diff", 1, 1, true},
+    {"dot", 2, 2, false},
 };
 
 const FunctionRule* find_function(std::string_view name) {
@@ -222,7 +223,7 @@ class Parser {
     const FunctionRule* rule = find_function(name);
     if (rule == nullptr) {
       return error_at(begin, fmt::format("there is no function '{}'; there are len, sum, max, min, "
-                                         "abs, sqrt, distinct and ceil_div", name));
+                                         "abs, sqrt, distinct, ceil_div, diff and dot", name));
     }
     FIB_CHECK(advance());
     std::vector<ExpressionNode> arguments;

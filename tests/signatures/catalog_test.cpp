@@ -19,7 +19,8 @@ TEST(Catalog, HoldsTheBuiltinFamilies) {
   for (const char* name :
        {"rmsnorm_h256", "rmsnorm_h4096", "fused_add_rmsnorm_h7168", "gemm_n256_k256",
         "gemm_n57344_k8192", "gqa_paged_decode_h4_kv2_d64_ps1", "gqa_paged_decode_h4_kv2_d64_ps16",
-        "gqa_paged_decode_h32_kv8_d128_ps64", "moe_int4_g32_topk8_e384_h7168_i2048",
+        "gqa_paged_decode_h32_kv8_d128_ps64", "gqa_paged_prefill_causal_h32_kv4_d128_ps16",
+        "gqa_ragged_prefill_causal_h4_kv2_d64", "moe_int4_g32_topk8_e384_h7168_i2048",
         "moe_int4_g32_topk8_e384_h7168_i256", "moe_int4_g32_topk8_e128_h2048_i768",
         "moe_int4_g32_topk4_e32_h256_i128"}) {
     const auto found = catalog->find(name);
@@ -91,6 +92,19 @@ TEST(Catalog, KeepsOursWhereADatasetAgrees) {
   EXPECT_EQ(catalog->all().size(), before + 1);
   EXPECT_EQ((*catalog->find("rmsnorm_h4096"))->fib.family, "rmsnorm");
   EXPECT_FALSE((*catalog->find("double"))->has_fib_key);
+}
+
+TEST(Catalog, AnUnlistedInstanceGivesWayToADatasetsDefinition) {
+  auto catalog = Catalog::builtin(definitions_folder());
+  ASSERT_TRUE(catalog);
+  Json other = fixture("foreign_rmsnorm.json");
+  other["name"] = "rmsnorm_h1234";
+  other["inputs"]["weight"]["dtype"] = "float32";
+  const TemporaryFolder dataset;
+  dataset.write("definitions/rmsnorm_h1234.json", other.dump());
+  const auto added = catalog->add_dataset(dataset.path());
+  ASSERT_TRUE(added) << added.error().to_string();
+  EXPECT_EQ((*catalog->find("rmsnorm_h1234"))->find_input("weight")->dtype, DType::kFloat32);
 }
 
 TEST(Catalog, RefusesADatasetThatContradictsUsOrItself) {

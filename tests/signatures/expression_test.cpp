@@ -75,6 +75,9 @@ TEST(Expression, ComputesAsPythonDoes) {
       {"sqrt(n + 2)", 3},
       {"distinct(ids)", 3},
       {"ceil_div(n, 2)", 4},
+      {"dot(ids, ids)", 60},
+      {"dot(diff(indptr), diff(indptr))", 53},
+      {"dot(none, diff(none))", 0},
       {"1e3 + 0.5", 1000.5},
   };
   for (const auto& [text, expected] : cases) {
@@ -100,6 +103,7 @@ TEST(Expression, NamesTheColumnOfASyntaxError) {
       {"a < b < c", {"column 7", "can't be chained"}},
       {"eval(a)", {"column 1", "no function 'eval'", "ceil_div"}},
       {"distinct(a + 1)", {"column 1", "distinct takes the name of an input"}},
+      {"diff(a + 1)", {"column 1", "diff takes the name of an input"}},
       {"ceil_div(a)", {"column 1", "ceil_div takes 2 arguments, not 1"}},
       {"len()", {"column 1", "len takes 1 argument, not 0"}},
       {"x[i]", {"column 3", "'i' where an integer index should be"}},
@@ -154,6 +158,9 @@ TEST(Expression, SaysWhyAValueCannotBeHad) {
       {"ids.shape[2]", {"index 2 of 'ids'"}},
       {"len(scalar)", {"'scalar' has no length"}},
       {"max(none)", {"max of 'none', which is empty"}},
+      {"diff(indptr)", {"diff is a list"}},
+      {"dot(ids, n + 1)", {"dot takes names of inputs"}},
+      {"dot(ids, diff(indptr))", {"dot of 4 and 3 elements"}},
       {"min(n + 1)", {"min of one argument takes the name of an input"}},
   };
   for (const auto& [text, parts] : cases) {
