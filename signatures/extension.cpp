@@ -26,16 +26,17 @@ constexpr DistributionName kDistributions[] = {
 struct SynthesisName {
   std::string_view name;
   Synthesis::Kind kind;
-  bool has_limit;
-  bool has_total;
+  std::string_view member;  // what it takes beside the kind; empty: nothing
 };
 constexpr SynthesisName kSyntheses[] = {
-    {"indptr", Synthesis::Kind::kIndptr, false, true},
-    {"page_table", Synthesis::Kind::kPageTable, true, false},
-    {"last_page_len", Synthesis::Kind::kLastPageLen, true, false},
-    {"routing", Synthesis::Kind::kRouting, true, false},
-    {"routing_weights", Synthesis::Kind::kRoutingWeights, false, false},
-    {"slots", Synthesis::Kind::kSlots, true, false},
+    {"indptr", Synthesis::Kind::kIndptr, "total"},
+    {"page_table", Synthesis::Kind::kPageTable, "limit"},
+    {"last_page_len", Synthesis::Kind::kLastPageLen, "limit"},
+    {"routing", Synthesis::Kind::kRouting, "limit"},
+    {"routing_weights", Synthesis::Kind::kRoutingWeights, ""},
+    {"slots", Synthesis::Kind::kSlots, "limit"},
+    {"positions", Synthesis::Kind::kPositions, "limit"},
+    {"choice", Synthesis::Kind::kChoice, "values"},
 };
 
 // "a, b, c" of a table's names.
@@ -62,7 +63,8 @@ class ExtensionReader {
 
   Result<SignatureExtension> run(const JsonView& root) {
     FIB_CHECK(only_keys(root, {"reference", "parameters", "weights", "host_visible",
-                               "distributions", "synthesis", "tolerances", "cost", "family"}));
+                               "distributions", "synthesis", "tolerances", "in_place", "cost",
+                               "family"}));
     FIB_CHECK(root.object());
     if (const auto view = root.find("reference")) {
       fib_.reference = FIB_TRY(view->non_empty_string());
@@ -84,6 +86,7 @@ class ExtensionReader {
     if (const auto view = root.find("distributions")) FIB_CHECK(read_distributions(*view));
     if (const auto view = root.find("synthesis")) FIB_CHECK(read_syntheses(*view));
     FIB_CHECK(read_tolerances(root));
+    if (const auto view = root.find("in_place")) FIB_CHECK(read_in_place(*view));
     const JsonView cost = FIB_TRY(root.at("cost"));
     FIB_CHECK(read_cost(cost));
     return std::move(fib_);
@@ -199,12 +202,12 @@ class ExtensionReader {
     const auto members = FIB_TRY(view.object());
     for (const auto& [name, value] : members) {
       FIB_CHECK(input(name, value));
-      fib_.synthesis[name] = FIB_TRY(read_synthesis(value));
+      fib_.synthesis[name] = FIB_TRY(read_synthesis(value, *signature_.find_input(name)));
     }
     return {};
   }
 
-  Result<Synthesis> read_synthesis(const JsonView& view) const {
+  Result<Synthesis> read_synthesis(const JsonView& view, const TensorSpec& tensor) const {
     const JsonView kind_view = FIB_TRY(view.at("kind"));
     const std::string kind = FIB_TRY(kind_view.string());
     const auto entry = find_entry(kSyntheses, kind);
@@ -214,20 +217,33 @@ class ExtensionReader {
     }
     Synthesis synthesis;
     synthesis.kind = entry->kind;
-    if (entry->has_limit) {
-      FIB_CHECK(only_keys(view, {"kind", "limit"}));
+    if (entry->member.empty()) {
+      FIB_CHECK(only_keys(view, {"kind"}));
+      return synthesis;
+    }
+    FIB_CHECK(only_keys(view, {"kind", entry->member}));
+    if (entry->member == "limit") {
       const JsonView limit = FIB_TRY(view.at("limit"));
       synthesis.limit = FIB_TRY(limit.string());
       FIB_CHECK(check_expression(synthesis.limit, limit));
-    } else if (entry->has_total) {
-      FIB_CHECK(only_keys(view, {"kind", "total"}));
+    } else if (entry->member == "total") {
       const JsonView total = FIB_TRY(view.at("total"));
       synthesis.total = FIB_TRY(total.string());
       if (signature_.find_axis(synthesis.total) == nullptr) {
         return total.error(fmt::format("there is no axis '{}'", synthesis.total));
       }
     } else {
-      FIB_CHECK(only_keys(view, {"kind"}));
+      const JsonView values = FIB_TRY(view.at("values"));
+      const auto items = FIB_TRY(values.array());
+      if (items.empty()) return values.error("there is nothing to choose from");
+      for (const JsonView& item : items) {
+        const double value = FIB_TRY(item.number());
+        if (is_integer(tensor.dtype) && value != std::floor(value)) {
+          return item.error(
+              fmt::format("{} doesn't fit {} values", value, dtype_name(tensor.dtype)));
+        }
+        synthesis.values.push_back(value);
+      }
     }
     return synthesis;
   }
@@ -239,23 +255,68 @@ class ExtensionReader {
       if (signature_.find_output(name) == nullptr) {
         return value.error(fmt::format("there is no output '{}'", name));
       }
-      FIB_CHECK(only_keys(value, {"honest_factor", "max_error_rms", "reason"}));
-      Tolerance tolerance;
-      const JsonView factor = FIB_TRY(value.at("honest_factor"));
-      tolerance.honest_factor = FIB_TRY(factor.number());
-      if (!(tolerance.honest_factor >= 1.0)) {
-        return factor.error("below 1 even the honest implementation would fail");
-      }
-      const JsonView bound = FIB_TRY(value.at("max_error_rms"));
-      tolerance.max_error_rms = FIB_TRY(bound.number());
-      if (!(tolerance.max_error_rms > 0.0)) return bound.error("it has to be above 0");
-      tolerance.reason = FIB_TRY(FIB_TRY(value.at("reason")).non_empty_string());
-      fib_.tolerances[name] = std::move(tolerance);
+      fib_.tolerances[name] = FIB_TRY(read_tolerance(value, *signature_.find_output(name)));
     }
     for (const TensorSpec& output : signature_.outputs) {
       if (!fib_.tolerances.contains(output.name)) {
         return view.error(fmt::format("output '{}' has no tolerance", output.name));
       }
+    }
+    return {};
+  }
+
+  Result<Tolerance> read_tolerance(const JsonView& view, const TensorSpec& output) const {
+    Tolerance tolerance;
+    tolerance.reason = FIB_TRY(FIB_TRY(view.at("reason")).non_empty_string());
+    if (const auto rule = view.find("judged_by")) {
+      FIB_CHECK(only_keys(view, {"judged_by", "slack", "reason"}));
+      const std::string name = FIB_TRY(rule->string());
+      if (name != "distribution") {
+        return rule->error(fmt::format("there is no rule '{}'", name),
+                           "\"distribution\"; without judged_by, elements are compared");
+      }
+      if (!is_integer(output.dtype)) {
+        return rule->error(fmt::format("{} values can't be judged as draws",
+                                       dtype_name(output.dtype)),
+                           "draws are integers: token ids");
+      }
+      tolerance.rule = Tolerance::Rule::kDistribution;
+      const JsonView slack = FIB_TRY(view.at("slack"));
+      tolerance.slack = FIB_TRY(slack.number());
+      if (!(tolerance.slack >= 0.0 && tolerance.slack < 1.0)) {
+        return slack.error("it is a share of a probability: at least 0 and below 1");
+      }
+      return tolerance;
+    }
+    FIB_CHECK(only_keys(view, {"honest_factor", "max_error_rms", "reason"}));
+    const JsonView factor = FIB_TRY(view.at("honest_factor"));
+    tolerance.honest_factor = FIB_TRY(factor.number());
+    if (!(tolerance.honest_factor >= 1.0)) {
+      return factor.error("below 1 even the honest implementation would fail");
+    }
+    const JsonView bound = FIB_TRY(view.at("max_error_rms"));
+    tolerance.max_error_rms = FIB_TRY(bound.number());
+    if (!(tolerance.max_error_rms > 0.0)) return bound.error("it has to be above 0");
+    return tolerance;
+  }
+
+  Result<void> read_in_place(const JsonView& view) {
+    const auto members = FIB_TRY(view.object());
+    for (const auto& [name, value] : members) {
+      const TensorSpec* output = signature_.find_output(name);
+      if (output == nullptr) return value.error(fmt::format("there is no output '{}'", name));
+      const std::string source = FIB_TRY(value.string());
+      const TensorSpec* from = FIB_TRY(input(source, value));
+      if (from->dtype != output->dtype || from->shape != output->shape) {
+        return value.error(fmt::format("'{}' and '{}' differ in shape or dtype", name, source),
+                           "an output can only come with the content of an input like itself");
+      }
+      for (const auto& [other, taken] : fib_.in_place) {
+        if (taken == source) {
+          return value.error(fmt::format("'{}' already lies in the place of '{}'", other, source));
+        }
+      }
+      fib_.in_place[name] = source;
     }
     return {};
   }
@@ -312,9 +373,21 @@ Json synthesis_to_json(const Synthesis& synthesis) {
                    [&](const SynthesisName& name) { return name.kind == synthesis.kind; });
   Json json = Json::object();
   json["kind"] = entry->name;
-  if (entry->has_limit) json["limit"] = synthesis.limit;
-  if (entry->has_total) json["total"] = synthesis.total;
+  if (entry->member == "limit") json["limit"] = synthesis.limit;
+  if (entry->member == "total") json["total"] = synthesis.total;
+  if (entry->member == "values") json["values"] = synthesis.values;
   return json;
+}
+
+Json tolerance_to_json(const Tolerance& tolerance) {
+  if (tolerance.rule == Tolerance::Rule::kDistribution) {
+    return {{"judged_by", "distribution"},
+            {"slack", tolerance.slack},
+            {"reason", tolerance.reason}};
+  }
+  return {{"honest_factor", tolerance.honest_factor},
+          {"max_error_rms", tolerance.max_error_rms},
+          {"reason", tolerance.reason}};
 }
 
 }  // namespace
@@ -338,10 +411,9 @@ Json extension_to_json(const SignatureExtension& extension) {
     json["synthesis"][input] = synthesis_to_json(synthesis);
   }
   for (const auto& [output, tolerance] : extension.tolerances) {
-    json["tolerances"][output] = {{"honest_factor", tolerance.honest_factor},
-                                  {"max_error_rms", tolerance.max_error_rms},
-                                  {"reason", tolerance.reason}};
+    json["tolerances"][output] = tolerance_to_json(tolerance);
   }
+  if (!extension.in_place.empty()) json["in_place"] = extension.in_place;
   json["cost"] = {{"bytes", extension.cost.bytes},
                   {"flops", extension.cost.flops},
                   {"math", extension.cost.math}};

@@ -156,7 +156,13 @@ class Binder {
       problem_.inputs.push_back(std::move(desc));
     }
     for (const TensorSpec& spec : signature_.outputs) {
-      problem_.outputs.push_back(FIB_TRY(describe_one(spec)));
+      TensorDesc desc = FIB_TRY(describe_one(spec));
+      const auto in_place = signature_.fib.in_place.find(spec.name);
+      if (in_place != signature_.fib.in_place.end()) {
+        desc.in_place_of = static_cast<size_t>(signature_.find_input(in_place->second) -
+                                               signature_.inputs.data());
+      }
+      problem_.outputs.push_back(std::move(desc));
     }
     return {};
   }

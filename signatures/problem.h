@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -21,6 +22,8 @@ struct TensorDesc {
   bool is_host_scalar = false;   // passed by value
   bool is_weight = false;
   bool is_host_visible = false;  // plan.cpp may read it
+  // Of an output: position of the input whose content its memory comes with before each call.
+  std::optional<size_t> in_place_of;
 
   int64_t num_elements() const;
   size_t size_bytes() const;

@@ -64,20 +64,32 @@ struct Synthesis {
     kRouting,       // [tokens, k] expert ids in [0, `limit`), distinct within a row, skewed
     kRoutingWeights,  // [tokens, k] positive float32, each row sums to 1
     kSlots,         // distinct ids in [0, `limit`)
+    kPositions,     // any ids in [0, `limit`), repeated or not
+    kChoice,        // each element one of `values`, all as likely
   };
   Kind kind = Kind::kNone;
   std::string limit;   // axis name or expression giving the exclusive bound
   std::string total;   // kIndptr: axis that the last element must equal
+  std::vector<double> values;  // kChoice
 };
 
-// The bounds within which an output counts as right. Both must hold; see harness/compare.h.
+// When an output counts as right.
 struct Tolerance {
+  enum class Rule {
+    kElements,      // each element is near its expected value: both bounds hold (harness/compare.h)
+    kDistribution,  // each element is a random draw, judged together by how likely the draws are
+                    // (harness/draws.h)
+  };
   // RMS error relative to the reference's RMS may reach this many times that of an honest
   // implementation in the signature's own precision, measured on the same inputs.
   double honest_factor = 2.0;
   // No single element may be off by more than this many times the reference's RMS.
   double max_error_rms = 0.05;
   std::string reason;  // why these numbers
+  Rule rule = Rule::kElements;
+  // kDistribution: how far rounding may move the cuts between what can be drawn and what can't,
+  // as a share of a probability or of all probability.
+  double slack = 0.0;
 };
 
 struct CostModel {
@@ -96,6 +108,8 @@ struct SignatureExtension {
   std::map<std::string, Distribution> distributions;  // by input
   std::map<std::string, Synthesis> synthesis;         // by input
   std::map<std::string, Tolerance> tolerances;        // by output
+  // Output -> the input whose content its memory comes with; a solution writes what changes.
+  std::map<std::string, std::string> in_place;
   CostModel cost;
   std::string family;  // the family file this was expanded from, empty for plain Definitions
 };

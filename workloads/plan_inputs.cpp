@@ -329,6 +329,16 @@ class InputPlanner final : private ExpressionScope {
         set_bytes(i, encode(desc.dtype, distinct_ids(desc.num_elements(), limit, draws)));
         return {};
       }
+      case Kind::kPositions: {
+        const int64_t limit = FIB_TRY(limit_of(i));
+        FIB_CHECK(check_fits(i, std::min<int64_t>(desc.num_elements(), 1), limit));
+        set_bytes(i, encode(desc.dtype, any_ids(desc.num_elements(), limit, draws)));
+        return {};
+      }
+      case Kind::kChoice:
+        set_bytes(i, encode(desc.dtype,
+                            choices(desc.num_elements(), synthesis_of(i).values, draws)));
+        return {};
       case Kind::kNone: break;
     }
     set_bytes(i, encode(desc.dtype, desc.shape.size() == 1
@@ -455,6 +465,8 @@ class InputPlanner final : private ExpressionScope {
         FIB_CHECK(check_in_range(tensor, 0, limit - 1, synthesis.limit));
         return check_distinct(tensor, inputs()[i].shape.back());
       }
+      case Kind::kPositions:
+        return check_in_range(tensor, 0, FIB_TRY(limit_of(i)) - 1, synthesis.limit);
       default: return {};
     }
   }

@@ -203,4 +203,18 @@ std::vector<int64_t> distinct_ids(int64_t count, int64_t limit, Draws& draws) {
   return ids;
 }
 
+std::vector<int64_t> any_ids(int64_t count, int64_t limit, Draws& draws) {
+  std::vector<int64_t> ids(static_cast<size_t>(count));
+  for (int64_t& id : ids) id = draws.below(limit);
+  return ids;
+}
+
+std::vector<double> choices(int64_t count, const std::vector<double>& values, Draws& draws) {
+  std::vector<double> chosen(static_cast<size_t>(count));
+  for (double& value : chosen) {
+    value = values[static_cast<size_t>(draws.below(static_cast<int64_t>(values.size())))];
+  }
+  return chosen;
+}
+
 }  // namespace fib

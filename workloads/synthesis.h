@@ -58,4 +58,10 @@ std::vector<double> router_logits(int64_t tokens, int64_t num_experts, Draws& dr
 // `count` distinct ids in [0, limit).
 std::vector<int64_t> distinct_ids(int64_t count, int64_t limit, Draws& draws);
 
+// `count` ids in [0, limit), repeated or not.
+std::vector<int64_t> any_ids(int64_t count, int64_t limit, Draws& draws);
+
+// `count` times one of `values`. Needs one at least.
+std::vector<double> choices(int64_t count, const std::vector<double>& values, Draws& draws);
+
 }  // namespace fib

@@ -63,6 +63,29 @@ TEST(Signature, WritesWhatItRead) {
   EXPECT_EQ(again->description, read->description);
 }
 
+TEST(Signature, ReadsDrawsAndWhatComesInPlace) {
+  const auto read = read_broken([](Json& j) {
+    j["inputs"]["y_before"] = j["outputs"]["y"];
+    j["outputs"]["drawn"] = {{"shape", {"n"}}, {"dtype", "int32"}};
+    j["fib"]["tolerances"]["drawn"] = {
+        {"judged_by", "distribution"}, {"slack", 0.01}, {"reason", "r"}};
+    j["fib"]["in_place"]["y"] = "y_before";
+    j["fib"]["synthesis"]["factor"] = {{"kind", "choice"}, {"values", {0.5, 2}}};
+  });
+  ASSERT_TRUE(read) << read.error().to_string();
+  EXPECT_EQ(read->fib.tolerances.at("y").rule, Tolerance::Rule::kElements);
+  EXPECT_EQ(read->fib.tolerances.at("drawn").rule, Tolerance::Rule::kDistribution);
+  EXPECT_EQ(read->fib.tolerances.at("drawn").slack, 0.01);
+  EXPECT_EQ(read->fib.in_place.at("y"), "y_before");
+  EXPECT_EQ(read->fib.synthesis.at("factor").values, (std::vector<double>{0.5, 2.0}));
+
+  Signature bare = *read;
+  bare.original = Json();
+  const auto again = signature_from_json(signature_to_json(bare), "again", kStrict);
+  ASSERT_TRUE(again) << again.error().to_string();
+  EXPECT_EQ(extension_to_json(again->fib), extension_to_json(read->fib));
+}
+
 TEST(Signature, RefusesEachBrokenRuleByItsPlace) {
   struct Case {
     std::function<void(Json&)> breakage;
@@ -139,6 +162,42 @@ TEST(Signature, RefusesEachBrokenRuleByItsPlace) {
        {"/fib/tolerances/y/max_error_rms", "above 0"}},
       {[](Json& j) { j["fib"]["tolerances"]["y"]["reason"] = ""; },
        {"/fib/tolerances/y/reason"}},
+      {[](Json& j) { j["fib"]["tolerances"]["y"]["judged_by"] = "luck"; },
+       {"/fib/tolerances/y", "honest_factor"}},
+      {[](Json& j) {
+         j["fib"]["tolerances"]["y"] = {{"judged_by", "luck"}, {"slack", 0}, {"reason", "r"}};
+       },
+       {"/fib/tolerances/y/judged_by", "no rule 'luck'", "\"distribution\""}},
+      {[](Json& j) {
+         j["fib"]["tolerances"]["y"] = {
+             {"judged_by", "distribution"}, {"slack", 0}, {"reason", "r"}};
+       },
+       {"/fib/tolerances/y/judged_by", "bfloat16 values can't be judged as draws"}},
+      {[](Json& j) {
+         j["outputs"]["y"]["dtype"] = "int32";
+         j["fib"]["tolerances"]["y"] = {
+             {"judged_by", "distribution"}, {"slack", 1}, {"reason", "r"}};
+       },
+       {"/fib/tolerances/y/slack", "below 1"}},
+      {[](Json& j) { j["fib"]["in_place"]["z"] = "x"; }, {"/fib/in_place/z", "no output 'z'"}},
+      {[](Json& j) { j["fib"]["in_place"]["y"] = "z"; }, {"/fib/in_place/y", "no input 'z'"}},
+      {[](Json& j) { j["fib"]["in_place"]["y"] = "ids"; },
+       {"/fib/in_place/y", "'y' and 'ids' differ in shape or dtype"}},
+      {[](Json& j) { j["fib"]["in_place"]["y"] = "factor"; },
+       {"/fib/in_place/y", "differ in shape or dtype"}},
+      {[](Json& j) {
+         j["outputs"]["y"]["shape"] = {"pool", "h"};
+         j["outputs"]["z"] = j["outputs"]["y"];
+         j["fib"]["tolerances"]["z"] = j["fib"]["tolerances"]["y"];
+         j["fib"]["in_place"] = {{"y", "x"}, {"z", "x"}};
+       },
+       {"/fib/in_place/z", "'y' already lies in the place of 'x'"}},
+      {[](Json& j) { j["fib"]["synthesis"]["ids"] = {{"kind", "choice"}, {"values", {1, 2.5}}}; },
+       {"/fib/synthesis/ids/values/1", "2.5 doesn't fit int32 values"}},
+      {[](Json& j) {
+         j["fib"]["synthesis"]["ids"] = {{"kind", "choice"}, {"values", Json::array()}};
+       },
+       {"/fib/synthesis/ids/values", "nothing to choose from"}},
       {[](Json& j) { j["fib"]["cost"]["bytes"] = "2 *"; }, {"/fib/cost/bytes", "column 4"}},
       {[](Json& j) { j["fib"]["cost"]["flops"] = "2 * q"; }, {"/fib/cost/flops", "'q'"}},
       {[](Json& j) { j["fib"]["cost"]["math"] = "fp4"; }, {"/fib/cost/math", "no unit 'fp4'"}},
