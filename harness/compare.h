@@ -48,6 +48,9 @@ struct ReferenceValues {
 };
 ReferenceValues make_reference_values(FloatBuffer values, int64_t row_length,
                                       const ParallelFor& parallel_for);
+// Sets every scale to 0, so that nothing but the value itself is right: for ids and other integers,
+// of which a near miss is as wrong as any other.
+void accept_only_exact(ReferenceValues& reference);
 
 // `max_error_rms`: bound of the normalised error (Tolerance::max_error_rms).
 ErrorStats compare_output(DType dtype, std::span<const std::byte> candidate,

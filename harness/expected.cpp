@@ -48,8 +48,12 @@ std::string expected_key(const Problem& problem, const InputSet& inputs) {
   return hash.hex();
 }
 
-int64_t row_length_of(const TensorDesc& output) {
-  return output.shape.empty() ? 1 : output.shape.back();
+ReferenceValues reference_values(FloatBuffer values, const TensorDesc& output,
+                                 const ParallelFor& parallel_for) {
+  const int64_t row_length = output.shape.empty() ? 1 : output.shape.back();
+  ReferenceValues reference = make_reference_values(std::move(values), row_length, parallel_for);
+  if (is_integer(output.dtype)) accept_only_exact(reference);
+  return reference;
 }
 
 size_t bytes_of(const Expected& expected) {
@@ -82,8 +86,7 @@ Result<ExpectedPtr> compute(const Problem& problem, const InputSet& inputs, int 
   auto expected = std::make_shared<Expected>();
   for (size_t i = 0; i < exact.size(); ++i) {
     ExpectedOutput output;
-    output.exact = make_reference_values(std::move(exact[i]), row_length_of(problem.outputs[i]),
-                                         parallel_for);
+    output.exact = reference_values(std::move(exact[i]), problem.outputs[i], parallel_for);
     output.honest = compare_output(DType::kFloat32, std::as_bytes(std::span(honest[i])),
                                    output.exact, std::numeric_limits<double>::infinity(),
                                    parallel_for);
@@ -105,7 +108,7 @@ Result<ExpectedPtr> load(const std::filesystem::path& file, const Problem& probl
     FloatBuffer values(static_cast<size_t>(desc.num_elements()));
     std::memcpy(values.data(), tensor.data.data(), tensor.data.size());
     ExpectedOutput output;
-    output.exact = make_reference_values(std::move(values), row_length_of(desc), parallel_on(threads));
+    output.exact = reference_values(std::move(values), desc, parallel_on(threads));
     const Json stats = FIB_TRY(parse_json(honest->second, file.string()));
     output.honest = FIB_TRY(error_stats_from_json(JsonView(stats, file.string())));
     expected->outputs.push_back(std::move(output));

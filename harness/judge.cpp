@@ -74,6 +74,14 @@ std::optional<NumericalFault> numerical_fault(const OutputVerdict& output, const
                     stats.nonfinite_mismatches, stats.count, desc.name,
                     position_of(desc, stats.first_bad_index))};
   }
+  if (stats.elements_over_bound > 0 && is_integer(desc.dtype)) {
+    return NumericalFault{
+        "wrong-values",
+        fmt::format("{} of {} elements of '{}' are not the reference's, and integers are judged "
+                    "exactly; first bad position {}",
+                    stats.elements_over_bound, stats.count, desc.name,
+                    position_of(desc, stats.first_bad_index))};
+  }
   if (stats.elements_over_bound > 0) {
     return NumericalFault{
         "wrong-values",

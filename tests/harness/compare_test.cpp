@@ -62,6 +62,20 @@ TEST(Compare, AnAllZeroReferenceAcceptsOnlyZeros) {
   EXPECT_EQ(stats.histogram[kErrorBins - 1], 1);
 }
 
+TEST(Compare, OfIntegersOnlyTheValueItselfIsRight) {
+  // Off by one in 150,000 is far below any bound on floating-point errors.
+  ReferenceValues reference = make_reference_values({151'000, 150'999, 7}, 3, parallel_on(1));
+  accept_only_exact(reference);
+  const auto over = [&](const std::vector<float>& ids) {
+    return compare_output(DType::kInt32, stored(DType::kInt32, ids), reference, 0.05,
+                          parallel_on(1))
+        .elements_over_bound;
+  };
+  EXPECT_EQ(over({151'000, 150'999, 7}), 0);
+  EXPECT_EQ(over({151'000, 151'000, 7}), 1);
+  EXPECT_EQ(over({150'999, 151'000, 7}), 2);
+}
+
 TEST(Compare, ManyChunksOnManyThreadsSeeEveryElementOnce) {
   constexpr int64_t kCount = 100'003;
   std::vector<float> reference(kCount, 2.0f), candidate(kCount, 2.0f);
