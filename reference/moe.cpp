@@ -1,7 +1,9 @@
 #include "reference/moe.h"
 
 #include <cmath>
+#include <string>
 
+#include "reference/call.h"
 #include "reference/precision.h"
 
 namespace fib {
@@ -82,6 +84,28 @@ void run(const ReferenceCall& call, const ExpertCall& experts, FloatBuffer& outp
 }
 
 }  // namespace
+
+Result<std::vector<ExpertGroup>> group_by_expert(const TensorSource& ids,
+                                                 const TensorSource& weights, int64_t num_experts) {
+  const int64_t top_k = ids.desc().shape[1];
+  const std::vector<int64_t> expert = read_integers(ids);
+  std::vector<float> weight(expert.size());
+  weights.read(0, std::span<float>(weight));
+  std::vector<ExpertGroup> all(static_cast<size_t>(num_experts));
+  for (size_t i = 0; i < expert.size(); ++i) {
+    if (expert[i] < 0 || expert[i] >= num_experts) {
+      return fail(ErrorCode::kInvalidInput,
+                  "expert " + std::to_string(expert[i]) + " of " + std::to_string(num_experts),
+                  ids.desc().name + "[" + std::to_string(i) + "]");
+    }
+    all[expert[i]].tokens.push_back({static_cast<int64_t>(i) / top_k, weight[i]});
+  }
+  std::vector<ExpertGroup> groups;
+  for (int64_t e = 0; e < num_experts; ++e) {
+    if (!all[e].tokens.empty()) groups.push_back({e, std::move(all[e].tokens)});
+  }
+  return groups;
+}
 
 void run_experts(const ReferenceCall& call, const ExpertCall& experts, FloatBuffer& output) {
   with_precision(call.precision,

@@ -20,6 +20,12 @@ struct ExpertGroup {
   std::vector<Assignment> tokens;
 };
 
+// Experts with tokens in ascending order, each with its tokens in ascending order, from topk_ids
+// [num_tokens, top_k] and topk_weights of the same shape. An id outside of [0, num_experts) is an
+// error.
+Result<std::vector<ExpertGroup>> group_by_expert(const TensorSource& ids,
+                                                 const TensorSource& weights, int64_t num_experts);
+
 struct ExpertCall {
   int64_t hidden_size = 0;
   int64_t intermediate_size = 0;

@@ -1,8 +1,6 @@
 // moe_int4_g32: experts as Kimi K2 Thinking ships them, weights int4 in groups of 32 with bf16
 // scales, routing given. output = sum over k of topk_weights * down(silu(gate(x)) * up(x)).
 
-#include <string>
-
 #include "reference/call.h"
 #include "reference/moe.h"
 #include "reference/precision.h"
@@ -24,29 +22,6 @@ void read_int4_row(const TensorSource& packed, const TensorSource& scale, int64_
   packed.read_bytes(row * width / 2, std::as_writable_bytes(std::span<uint32_t>(words)));
   scale.read(row * width / kGroup, std::span<float>(scales));
   dequantise_int4(words.data(), scales.data(), width, out.data());
-}
-
-// Experts in ascending order, each with its tokens in ascending order.
-Result<std::vector<ExpertGroup>> group_by_expert(const TensorSource& ids,
-                                                 const TensorSource& weights, int64_t num_experts) {
-  const int64_t top_k = ids.desc().shape[1];
-  const std::vector<int64_t> expert = read_integers(ids);
-  std::vector<float> weight(expert.size());
-  weights.read(0, std::span<float>(weight));
-  std::vector<ExpertGroup> all(static_cast<size_t>(num_experts));
-  for (size_t i = 0; i < expert.size(); ++i) {
-    if (expert[i] < 0 || expert[i] >= num_experts) {
-      return fail(ErrorCode::kInvalidInput,
-                  "expert " + std::to_string(expert[i]) + " of " + std::to_string(num_experts),
-                  ids.desc().name + "[" + std::to_string(i) + "]");
-    }
-    all[expert[i]].tokens.push_back({static_cast<int64_t>(i) / top_k, weight[i]});
-  }
-  std::vector<ExpertGroup> groups;
-  for (int64_t e = 0; e < num_experts; ++e) {
-    if (!all[e].tokens.empty()) groups.push_back({e, std::move(all[e].tokens)});
-  }
-  return groups;
 }
 
 }  // namespace

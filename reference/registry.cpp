@@ -23,6 +23,9 @@ class FunctionReference final : public Reference {
 const std::array kReferences = {
     FunctionReference("rmsnorm", rmsnorm_reference),
     FunctionReference("fused_add_rmsnorm", fused_add_rmsnorm_reference),
+    FunctionReference("fused_add_rmsnorm_residual", fused_add_rmsnorm_residual_reference),
+    FunctionReference("embedding", embedding_reference),
+    FunctionReference("silu_and_mul", silu_and_mul_reference),
     FunctionReference("gemm", gemm_reference),
     FunctionReference("gqa_paged_decode", gqa_paged_decode_reference),
     FunctionReference("gqa_paged_prefill", gqa_paged_prefill_reference),
@@ -30,8 +33,11 @@ const std::array kReferences = {
     FunctionReference("mla_paged_decode", mla_paged_decode_reference),
     FunctionReference("mla_paged_prefill", mla_paged_prefill_reference),
     FunctionReference("mla_ragged_prefill", mla_ragged_prefill_reference),
+    FunctionReference("moe_routing_softmax", moe_routing_softmax_reference),
+    FunctionReference("moe_bf16", moe_bf16_reference),
     FunctionReference("moe_int4_g32", moe_int4_g32_reference),
     FunctionReference("moe_fp8_block_scale", moe_fp8_block_scale_reference),
+    FunctionReference("argmax", argmax_reference),
 };
 
 }  // namespace
