@@ -244,14 +244,14 @@ struct ChildProcess::State {
   }
 };
 
-ChildProcess::ChildProcess(std::unique_ptr<State> state) : state_(std::move(state)) {}
+ChildProcess::ChildProcess(std::shared_ptr<State> state) : state_(std::move(state)) {}
 
 Result<std::unique_ptr<ChildProcess>> ChildProcess::start(ChildOptions options) {
-  auto state = std::make_unique<State>(std::move(options));
+  auto state = std::make_shared<State>(std::move(options));
   std::promise<Result<void>> started;
   auto outcome = started.get_future();
-  state->keeper = std::thread([raw = state.get(), promise = std::move(started)]() mutable {
-    raw->keep(std::move(promise));
+  state->keeper = std::thread([state, promise = std::move(started)]() mutable {
+    state->keep(std::move(promise));
   });
   auto result = outcome.get();
   if (!result) {
@@ -263,7 +263,12 @@ Result<std::unique_ptr<ChildProcess>> ChildProcess::start(ChildOptions options) 
 
 ChildProcess::~ChildProcess() {
   kill();
-  state_->keeper.join();
+  if (state_->keeper.joinable()) state_->keeper.join();
+}
+
+void ChildProcess::abandon() {
+  kill();
+  if (state_->keeper.joinable()) state_->keeper.detach();  // and reaps it when it is gone
 }
 
 bool ChildProcess::running() const {

@@ -51,6 +51,8 @@ class ChildProcess {
 
   bool running() const;
   void kill();  // the whole group, at once
+  // Kills it and doesn't wait until it is gone: a device's driver may take its time to let it go.
+  void abandon();
   WorkerExit wait();
   bool wait_until(Deadline deadline);  // false: still running
   // stdout and stderr in the order in which they were written: the first and the last half of
@@ -59,8 +61,8 @@ class ChildProcess {
 
  private:
   struct State;
-  explicit ChildProcess(std::unique_ptr<State> state);
-  std::unique_ptr<State> state_;
+  explicit ChildProcess(std::shared_ptr<State> state);
+  std::shared_ptr<State> state_;  // shared with the thread that keeps it
 };
 
 }  // namespace fib

@@ -78,6 +78,7 @@ Result<std::unique_ptr<WorkerProcess>> WorkerProcess::start(const WorkerOptions&
 Channel& WorkerProcess::channel() { return *state_->channel; }
 bool WorkerProcess::alive() { return state_->child->running(); }
 void WorkerProcess::kill() { state_->child->kill(); }
+void WorkerProcess::abandon() { state_->child->abandon(); }
 WorkerExit WorkerProcess::wait() { return state_->child->wait(); }
 std::string WorkerProcess::stderr_tail() { return state_->child->output(); }
 

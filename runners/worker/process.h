@@ -92,6 +92,7 @@ class WorkerProcess {
   Result<Message> call(const Json& body, std::span<const int> fds, Deadline deadline);
   bool alive();
   void kill();
+  void abandon();             // kills it without waiting until it is gone
   WorkerExit wait();          // after kill or exit
   std::string stderr_tail();  // what it printed so far, bounded
 

@@ -176,6 +176,17 @@ TEST(WorkerProcess, ItsChildrenDieWithIt) {
   }
 }
 
+TEST(WorkerProcess, AbandonedItIsKilledAndReaped) {
+  auto worker = start(rehearsal());
+  const auto pid = act(*worker, "pid");
+  ASSERT_TRUE(pid) << pid.error().to_string();
+  worker->abandon();
+  worker.reset();
+  const auto is_reaped = [&] { return ::kill(pid->body["pid"], 0) != 0; };
+  for (int i = 0; i < 500 && !is_reaped(); ++i) std::this_thread::sleep_for(milliseconds(10));
+  EXPECT_TRUE(is_reaped());
+}
+
 TEST(WorkerProcess, AddressSpaceIsLimited) {
 #ifdef __SANITIZE_ADDRESS__
   GTEST_SKIP() << "AddressSanitizer reserves more address space than any limit";
