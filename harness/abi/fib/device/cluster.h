@@ -1,6 +1,7 @@
 #pragma once
 
-// Blocks of a cluster share a barrier and can read each other's shared memory.
+// Blocks of a cluster share a barrier and can read each other's shared memory (PTX ISA,
+// barrier.cluster and mapa; sm_90).
 
 #include <fib/device/convert.h>
 
@@ -37,6 +38,11 @@ __device__ __forceinline__ float4 load_from_block(u32 address) {
                : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w)
                : "r"(address)
                : "memory");
+  return v;
+}
+__device__ __forceinline__ u64 load_u64_from_block(u32 address) {
+  u64 v;
+  asm volatile("ld.shared::cluster.u64 %0, [%1];" : "=l"(v) : "r"(address) : "memory");
   return v;
 }
 

@@ -38,7 +38,14 @@ __device__ __forceinline__ void ldmatrix(u32 (&r)[4], u32 shared_address) {
                : "r"(shared_address)
                : "memory");
 }
-// The same, each matrix transposed.
+// Two matrices; the addresses of lanes 0 to 15 count.
+__device__ __forceinline__ void ldmatrix(u32 (&r)[2], u32 shared_address) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x2.shared.b16 {%0, %1}, [%2];"
+               : "=r"(r[0]), "=r"(r[1])
+               : "r"(shared_address)
+               : "memory");
+}
+// Four, each matrix transposed.
 __device__ __forceinline__ void ldmatrix_transposed(u32 (&r)[4], u32 shared_address) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
                : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])

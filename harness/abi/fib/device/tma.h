@@ -1,6 +1,7 @@
 #pragma once
 
-// The bulk tensor copy engine and the barriers in shared memory that it reports to.
+// The bulk copy engine and the barriers in shared memory that it reports to (PTX ISA, mbarrier and
+// cp.async.bulk; sm_90). Barriers are 8 bytes at addresses in shared memory.
 
 #include <fib/device/convert.h>
 
@@ -34,6 +35,16 @@ __device__ __forceinline__ void barrier_wait(u32 barrier, u32 parity) {
       "mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n"
       "@!done bra again_%=;\n}\n" ::"r"(barrier),
       "r"(parity)
+      : "memory");
+}
+
+// Copies `bytes` bytes, a multiple of 16, both sides aligned to 16; `barrier` counts them. One
+// thread's instruction, however many bytes.
+__device__ __forceinline__ void copy_bulk(u32 shared, const void* global, u32 bytes, u32 barrier) {
+  asm volatile(
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::
+          "r"(shared),
+      "l"(global), "r"(bytes), "r"(barrier)
       : "memory");
 }
 

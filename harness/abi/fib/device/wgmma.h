@@ -1,7 +1,7 @@
 #pragma once
 
-// Warpgroup tensor core instructions of sm_90a. D[64 x N] += A[64 x 16] * B[16 x N], fp16 in,
-// float32 sums; A and B lie in shared memory as rows along K of 64 values (128 bytes), swizzled by
+// Warpgroup tensor core instructions of sm_90a (PTX ISA, wgmma.mma_async): D[64 x N] += A[64 x 16]
+// * B[16 x N], fp16 or bf16 in, float32 sums; A and B lie in shared memory as rows along K of 64 values (128 bytes), swizzled by
 // the copy engine (CU_TENSOR_MAP_SWIZZLE_128B), tiles at multiples of 1024 bytes. Four warps in
 // step; warp w of them has rows 16 w .. 16 w + 15, in fragments as in mma.h: d[4 j + i] is row
 // g + 8 (i / 2), column 8 j + 2 c + i % 2.
@@ -34,135 +34,72 @@ __device__ __forceinline__ void wgmma_pin(float (&d)[kSize]) {
   for (int i = 0; i < kSize; ++i) asm volatile("" : "+f"(d[i])::"memory");
 }
 
-// One instruction; with `is_adding` false D is overwritten.
+// One instruction, Wgmma<N>::fp16 or ::bf16; with `is_adding` false D is overwritten.
 template <int kColumns>
 struct Wgmma;
 
-template <>
-struct Wgmma<8> {
-  __device__ static __forceinline__ void fp16(float (&d)[4], u64 a, u64 b, bool is_adding) {
-    asm volatile(
-        "{\n.reg .pred p;\nsetp.ne.b32 p, %6, 0;\n"
-        "wgmma.mma_async.sync.aligned.m64n8k16.f32.f16.f16 {"
-        "%0, %1, %2, %3"
-        "}, %4, %5, p, 1, 1, 0, 0;\n}\n"
-        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-        : "l"(a), "l"(b), "r"(static_cast<int>(is_adding)));
+// The instruction's text and operands, for the widths below; undefined again at the end.
+#define FIB_WGMMA_D4(i) "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3])
+#define FIB_WGMMA_D8(i) FIB_WGMMA_D4(i), FIB_WGMMA_D4(i + 4)
+#define FIB_WGMMA_D16(i) FIB_WGMMA_D8(i), FIB_WGMMA_D8(i + 8)
+#define FIB_WGMMA_D32(i) FIB_WGMMA_D16(i), FIB_WGMMA_D16(i + 16)
+#define FIB_WGMMA_D64(i) FIB_WGMMA_D32(i), FIB_WGMMA_D32(i + 32)
+#define FIB_WGMMA_D128(i) FIB_WGMMA_D64(i), FIB_WGMMA_D64(i + 64)
+#define FIB_WGMMA_R4 "%0, %1, %2, %3"
+#define FIB_WGMMA_R8 FIB_WGMMA_R4 ", %4, %5, %6, %7"
+#define FIB_WGMMA_R16 FIB_WGMMA_R8 ", %8, %9, %10, %11, %12, %13, %14, %15"
+#define FIB_WGMMA_R32 FIB_WGMMA_R16 \
+  ", %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, " \
+  "%29, %30, %31"
+#define FIB_WGMMA_R64 FIB_WGMMA_R32 \
+  ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, " \
+  "%45, %46, %47, %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, " \
+  "%58, %59, %60, %61, %62, %63"
+#define FIB_WGMMA_R128 FIB_WGMMA_R64 \
+  ", %64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, " \
+  "%77, %78, %79, %80, %81, %82, %83, %84, %85, %86, %87, %88, %89, " \
+  "%90, %91, %92, %93, %94, %95, %96, %97, %98, %99, %100, %101, %102, " \
+  "%103, %104, %105, %106, %107, %108, %109, %110, %111, %112, %113, " \
+  "%114, %115, %116, %117, %118, %119, %120, %121, %122, %123, %124, " \
+  "%125, %126, %127"
+#define FIB_WGMMA(n, count, type, a_at, b_at, adds_at)                                      \
+  asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, " adds_at                                 \
+               ", 0;\n"                                                                     \
+               "wgmma.mma_async.sync.aligned.m64n" #n "k16.f32." #type "." #type             \
+               " {" FIB_WGMMA_R##count "}, " a_at ", " b_at ", p, 1, 1, 0, 0;\n}\n"         \
+               : FIB_WGMMA_D##count(0)                                                      \
+               : "l"(a), "l"(b), "r"(static_cast<int>(is_adding)))
+#define FIB_WGMMA_WIDTH(n, count, a_at, b_at, adds_at)                                      \
+  template <>                                                                               \
+  struct Wgmma<n> {                                                                         \
+    __device__ static __forceinline__ void fp16(float (&d)[count], u64 a, u64 b,            \
+                                                bool is_adding) {                           \
+      FIB_WGMMA(n, count, f16, a_at, b_at, adds_at);                                        \
+    }                                                                                       \
+    __device__ static __forceinline__ void bf16(float (&d)[count], u64 a, u64 b,            \
+                                                bool is_adding) {                           \
+      FIB_WGMMA(n, count, bf16, a_at, b_at, adds_at);                                       \
+    }                                                                                       \
   }
-};
-
-template <>
-struct Wgmma<16> {
-  __device__ static __forceinline__ void fp16(float (&d)[8], u64 a, u64 b, bool is_adding) {
-    asm volatile(
-        "{\n.reg .pred p;\nsetp.ne.b32 p, %10, 0;\n"
-        "wgmma.mma_async.sync.aligned.m64n16k16.f32.f16.f16 {"
-        "%0, %1, %2, %3, %4, %5, %6, %7"
-        "}, %8, %9, p, 1, 1, 0, 0;\n}\n"
-        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]),
-          "+f"(d[7])
-        : "l"(a), "l"(b), "r"(static_cast<int>(is_adding)));
-  }
-};
-
-template <>
-struct Wgmma<32> {
-  __device__ static __forceinline__ void fp16(float (&d)[16], u64 a, u64 b, bool is_adding) {
-    asm volatile(
-        "{\n.reg .pred p;\nsetp.ne.b32 p, %18, 0;\n"
-        "wgmma.mma_async.sync.aligned.m64n32k16.f32.f16.f16 {"
-        "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15"
-        "}, %16, %17, p, 1, 1, 0, 0;\n}\n"
-        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]),
-          "+f"(d[7]), "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]), "+f"(d[12]), "+f"(d[13]),
-          "+f"(d[14]), "+f"(d[15])
-        : "l"(a), "l"(b), "r"(static_cast<int>(is_adding)));
-  }
-};
-
-template <>
-struct Wgmma<64> {
-  __device__ static __forceinline__ void fp16(float (&d)[32], u64 a, u64 b, bool is_adding) {
-    asm volatile(
-        "{\n.reg .pred p;\nsetp.ne.b32 p, %34, 0;\n"
-        "wgmma.mma_async.sync.aligned.m64n64k16.f32.f16.f16 {"
-        "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
-        "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, "
-        "%30, %31"
-        "}, %32, %33, p, 1, 1, 0, 0;\n}\n"
-        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]),
-          "+f"(d[7]), "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]), "+f"(d[12]), "+f"(d[13]),
-          "+f"(d[14]), "+f"(d[15]), "+f"(d[16]), "+f"(d[17]), "+f"(d[18]), "+f"(d[19]), "+f"(d[20]),
-          "+f"(d[21]), "+f"(d[22]), "+f"(d[23]), "+f"(d[24]), "+f"(d[25]), "+f"(d[26]), "+f"(d[27]),
-          "+f"(d[28]), "+f"(d[29]), "+f"(d[30]), "+f"(d[31])
-        : "l"(a), "l"(b), "r"(static_cast<int>(is_adding)));
-  }
-};
-
-template <>
-struct Wgmma<128> {
-  __device__ static __forceinline__ void fp16(float (&d)[64], u64 a, u64 b, bool is_adding) {
-    asm volatile(
-        "{\n.reg .pred p;\nsetp.ne.b32 p, %66, 0;\n"
-        "wgmma.mma_async.sync.aligned.m64n128k16.f32.f16.f16 {"
-        "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
-        "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, "
-        "%30, %31, %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, "
-        "%44, %45, %46, %47, %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, "
-        "%58, %59, %60, %61, %62, %63"
-        "}, %64, %65, p, 1, 1, 0, 0;\n}\n"
-        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]),
-          "+f"(d[7]), "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]), "+f"(d[12]), "+f"(d[13]),
-          "+f"(d[14]), "+f"(d[15]), "+f"(d[16]), "+f"(d[17]), "+f"(d[18]), "+f"(d[19]), "+f"(d[20]),
-          "+f"(d[21]), "+f"(d[22]), "+f"(d[23]), "+f"(d[24]), "+f"(d[25]), "+f"(d[26]), "+f"(d[27]),
-          "+f"(d[28]), "+f"(d[29]), "+f"(d[30]), "+f"(d[31]), "+f"(d[32]), "+f"(d[33]), "+f"(d[34]),
-          "+f"(d[35]), "+f"(d[36]), "+f"(d[37]), "+f"(d[38]), "+f"(d[39]), "+f"(d[40]), "+f"(d[41]),
-          "+f"(d[42]), "+f"(d[43]), "+f"(d[44]), "+f"(d[45]), "+f"(d[46]), "+f"(d[47]), "+f"(d[48]),
-          "+f"(d[49]), "+f"(d[50]), "+f"(d[51]), "+f"(d[52]), "+f"(d[53]), "+f"(d[54]), "+f"(d[55]),
-          "+f"(d[56]), "+f"(d[57]), "+f"(d[58]), "+f"(d[59]), "+f"(d[60]), "+f"(d[61]), "+f"(d[62]),
-          "+f"(d[63])
-        : "l"(a), "l"(b), "r"(static_cast<int>(is_adding)));
-  }
-};
-
-template <>
-struct Wgmma<256> {
-  __device__ static __forceinline__ void fp16(float (&d)[128], u64 a, u64 b, bool is_adding) {
-    asm volatile(
-        "{\n.reg .pred p;\nsetp.ne.b32 p, %130, 0;\n"
-        "wgmma.mma_async.sync.aligned.m64n256k16.f32.f16.f16 {"
-        "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
-        "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, "
-        "%30, %31, %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, "
-        "%44, %45, %46, %47, %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, "
-        "%58, %59, %60, %61, %62, %63, %64, %65, %66, %67, %68, %69, %70, %71, "
-        "%72, %73, %74, %75, %76, %77, %78, %79, %80, %81, %82, %83, %84, %85, "
-        "%86, %87, %88, %89, %90, %91, %92, %93, %94, %95, %96, %97, %98, %99, "
-        "%100, %101, %102, %103, %104, %105, %106, %107, %108, %109, %110, %111, "
-        "%112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122, %123, "
-        "%124, %125, %126, %127"
-        "}, %128, %129, p, 1, 1, 0, 0;\n}\n"
-        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]),
-          "+f"(d[7]), "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]), "+f"(d[12]), "+f"(d[13]),
-          "+f"(d[14]), "+f"(d[15]), "+f"(d[16]), "+f"(d[17]), "+f"(d[18]), "+f"(d[19]), "+f"(d[20]),
-          "+f"(d[21]), "+f"(d[22]), "+f"(d[23]), "+f"(d[24]), "+f"(d[25]), "+f"(d[26]), "+f"(d[27]),
-          "+f"(d[28]), "+f"(d[29]), "+f"(d[30]), "+f"(d[31]), "+f"(d[32]), "+f"(d[33]), "+f"(d[34]),
-          "+f"(d[35]), "+f"(d[36]), "+f"(d[37]), "+f"(d[38]), "+f"(d[39]), "+f"(d[40]), "+f"(d[41]),
-          "+f"(d[42]), "+f"(d[43]), "+f"(d[44]), "+f"(d[45]), "+f"(d[46]), "+f"(d[47]), "+f"(d[48]),
-          "+f"(d[49]), "+f"(d[50]), "+f"(d[51]), "+f"(d[52]), "+f"(d[53]), "+f"(d[54]), "+f"(d[55]),
-          "+f"(d[56]), "+f"(d[57]), "+f"(d[58]), "+f"(d[59]), "+f"(d[60]), "+f"(d[61]), "+f"(d[62]),
-          "+f"(d[63]), "+f"(d[64]), "+f"(d[65]), "+f"(d[66]), "+f"(d[67]), "+f"(d[68]), "+f"(d[69]),
-          "+f"(d[70]), "+f"(d[71]), "+f"(d[72]), "+f"(d[73]), "+f"(d[74]), "+f"(d[75]), "+f"(d[76]),
-          "+f"(d[77]), "+f"(d[78]), "+f"(d[79]), "+f"(d[80]), "+f"(d[81]), "+f"(d[82]), "+f"(d[83]),
-          "+f"(d[84]), "+f"(d[85]), "+f"(d[86]), "+f"(d[87]), "+f"(d[88]), "+f"(d[89]), "+f"(d[90]),
-          "+f"(d[91]), "+f"(d[92]), "+f"(d[93]), "+f"(d[94]), "+f"(d[95]), "+f"(d[96]), "+f"(d[97]),
-          "+f"(d[98]), "+f"(d[99]), "+f"(d[100]), "+f"(d[101]), "+f"(d[102]), "+f"(d[103]),
-          "+f"(d[104]), "+f"(d[105]), "+f"(d[106]), "+f"(d[107]), "+f"(d[108]), "+f"(d[109]),
-          "+f"(d[110]), "+f"(d[111]), "+f"(d[112]), "+f"(d[113]), "+f"(d[114]), "+f"(d[115]),
-          "+f"(d[116]), "+f"(d[117]), "+f"(d[118]), "+f"(d[119]), "+f"(d[120]), "+f"(d[121]),
-          "+f"(d[122]), "+f"(d[123]), "+f"(d[124]), "+f"(d[125]), "+f"(d[126]), "+f"(d[127])
-        : "l"(a), "l"(b), "r"(static_cast<int>(is_adding)));
-  }
-};
+FIB_WGMMA_WIDTH(8, 4, "%4", "%5", "%6");
+FIB_WGMMA_WIDTH(16, 8, "%8", "%9", "%10");
+FIB_WGMMA_WIDTH(32, 16, "%16", "%17", "%18");
+FIB_WGMMA_WIDTH(64, 32, "%32", "%33", "%34");
+FIB_WGMMA_WIDTH(128, 64, "%64", "%65", "%66");
+FIB_WGMMA_WIDTH(256, 128, "%128", "%129", "%130");
+#undef FIB_WGMMA_WIDTH
+#undef FIB_WGMMA
+#undef FIB_WGMMA_R4
+#undef FIB_WGMMA_R8
+#undef FIB_WGMMA_R16
+#undef FIB_WGMMA_R32
+#undef FIB_WGMMA_R64
+#undef FIB_WGMMA_R128
+#undef FIB_WGMMA_D4
+#undef FIB_WGMMA_D8
+#undef FIB_WGMMA_D16
+#undef FIB_WGMMA_D32
+#undef FIB_WGMMA_D64
+#undef FIB_WGMMA_D128
 
 }  // namespace fib
