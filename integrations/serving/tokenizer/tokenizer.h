@@ -23,10 +23,12 @@ class Tokenizer {
   ~Tokenizer();
 
   enum class SpecialTokens {
-    kParse,    // "<|im_start|>" in the text is that token: templates, and prompts as OpenAI's API
-    kAsText,   // what a user typed
+    kParse,   // "<|im_start|>" in the text is that token: templates, and prompts as OpenAI's API
+    kAsText,  // what a user typed
   };
-  // kInvalidInput for text that is not UTF-8. Adds what the tokenizer's post-processor adds.
+  // kInvalidInput for text that is not UTF-8. Adds what the tokenizer's post-processor adds; what
+  // it puts in front (a beginning-of-sequence token) only where the text doesn't start with it
+  // already, as a rendered chat template does.
   Result<std::vector<TokenId>> encode(std::string_view text, SpecialTokens special) const;
 
   // The exact bytes of a token; empty for special tokens.
@@ -59,7 +61,7 @@ class TextStream {
 };
 
 struct ChatMessage {
-  std::string role;     // "system", "user", "assistant", "tool"
+  std::string role;  // "system", "user", "assistant", "tool"
   std::string content;
 };
 
@@ -76,8 +78,21 @@ class ChatTemplate {
   // template doesn't know.
   Result<std::string> render(const std::vector<ChatMessage>& messages) const;
 
+  // What tells templates of one kind apart.
+  struct Traits {
+    std::string bos, eos;           // as tokenizer_config.json spells them
+    std::string default_system;     // ChatML: said where the conversation begins without a system
+    bool hides_thoughts = false;    // ChatML: Qwen 3 drops <think> from earlier answers
+    bool opens_thoughts = false;    // ChatML: the assistant begins with <think>
+    bool names_dates = false;       // Llama 3.1: a system message with dates, always
+    bool has_system_block = false;  // Mistral: [SYSTEM_PROMPT]
+    bool puts_system_last = false;  // Mistral: before the last user message, not the first
+    std::string inner_space, end_space;  // Mistral: after [INST], before [/INST]
+  };
+
  private:
   std::string name_;
+  Traits traits_;
 };
 
 }  // namespace fib
