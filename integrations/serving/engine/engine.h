@@ -24,9 +24,8 @@ struct EngineConfig {
   int max_decode_rows = 256;  // sequences that decode at once
   size_t max_queued = 1024;   // waiting requests; beyond: kResourceExhausted
   bool has_prefix_cache = true;
-  double watermark = 0.01;  // of the pages, kept free at admission
-  std::vector<TokenId>
-      eos_tokens;  // the model's end-of-text: they stop whom ignore_eos doesn't keep
+  double watermark = 0.01;          // of the pages, kept free at admission
+  std::vector<TokenId> eos_tokens;  // the model's end-of-text, for requests that don't ignore it
 
   // kInvalidInput names the field and its range.
   Result<void> check(const ExecutorLimits& limits) const;

@@ -44,10 +44,10 @@ struct TokenChoice {
   int logprobs = -1;     // as in SamplingParams
   // Added to the logits before anything else: bias and penalties, already worked out. Sorted by
   // token, each token once.
-  std::span<const std::pair<TokenId, float>> logit_changes;
+  std::span<const std::pair<TokenId, float>> logit_changes = {};
   // Repetition penalty, which isn't a sum: divides positive, multiplies negative logits.
   float repetition_penalty = 1.0f;
-  std::span<const TokenId> repeated;  // sorted, distinct
+  std::span<const TokenId> repeated = {};  // sorted, distinct
 };
 
 // Decode segments run the full stack in every step. Prefill segments run `prefill_layers`: all
@@ -59,8 +59,8 @@ struct Step {
   std::vector<StepSegment> decode;  // one token each
   std::vector<StepSegment> prefill;
   LayerRange prefill_layers;  // of the prefill segments
-  std::vector<TokenChoice>
-      choices;  // one for each segment that wants a token: decode, then prefill
+  // One for each segment that wants a token: decode, then prefill.
+  std::vector<TokenChoice> choices;
 
   int num_tokens() const;
 };
