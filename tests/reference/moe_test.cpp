@@ -109,6 +109,47 @@ TEST_F(Int4, NotANumberStaysInItsToken) {
   EXPECT_TRUE(std::isfinite(output[128]));
 }
 
+TEST(Bf16Experts, MatchATokenByTokenLoop) {
+  const Catalog catalog =
+      *Catalog::builtin(std::filesystem::path(FIB_SOURCE_DIR) / "signatures/definitions");
+  const auto signature = catalog.find("moe_bf16_topk3_e12_h64_i32");
+  ASSERT_TRUE(signature) << signature.error().to_string();
+  constexpr int64_t kTokens = 40, kTopK = 3, kHidden = 64, kInner = 32;
+  const Problem p =
+      make_problem(*signature, R"({"uuid": "u", "inputs": {}, "axes": {"num_tokens": 40}})");
+  const InputSet inputs = with_seed(*plan_inputs(p), 21);
+  const auto exact = run_reference(p, inputs, Precision::kExact);
+  const auto honest = run_reference(p, inputs, Precision::kHonest);
+  ASSERT_TRUE(exact && honest);
+  const Row x = values_of(inputs, "hidden_states"), ids = values_of(inputs, "topk_ids"),
+            routing = values_of(inputs, "topk_weights"), w13 = values_of(inputs, "w13"),
+            w2 = values_of(inputs, "w2");
+  const auto dot = [](const double* a, const double* b, int64_t count) {
+    return std::inner_product(a, a + count, b, 0.0);
+  };
+  for (int64_t t = 0; t < kTokens; ++t) {
+    Row expected(kHidden, 0.0);
+    for (int64_t k = 0; k < kTopK; ++k) {
+      const auto e = static_cast<int64_t>(ids[t * kTopK + k]);
+      Row activation;
+      for (int64_t i = 0; i < kInner; ++i) {
+        const double* gate_row = &w13[(e * 2 * kInner + i) * kHidden];
+        const double* up_row = gate_row + kInner * kHidden;
+        activation.push_back(silu(dot(&x[t * kHidden], gate_row, kHidden)) *
+                             dot(&x[t * kHidden], up_row, kHidden));
+      }
+      for (int64_t h = 0; h < kHidden; ++h) {
+        expected[h] += routing[t * kTopK + k] *
+                       dot(activation.data(), &w2[(e * kHidden + h) * kInner], kInner);
+      }
+    }
+    for (int64_t h = 0; h < kHidden; ++h) {
+      ASSERT_NEAR((*exact)[0][t * kHidden + h], expected[h], 1e-6) << "token " << t << ", " << h;
+    }
+  }
+  expect_rounding_error((*honest)[0], (*exact)[0], DType::kBFloat16, 2.0);
+}
+
 // DeepSeek routing over 8 experts in 4 groups, of which experts 2..5 are local.
 TEST(Fp8BlockScale, MatchesATokenByTokenLoop) {
   const Problem p = make_problem(make_signature(R"json({
