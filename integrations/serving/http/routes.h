@@ -1,0 +1,51 @@
+#pragma once
+
+// Which request is answered how: the paths of the API, in front of the engine.
+
+#include <atomic>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "integrations/serving/http/exchange.h"
+#include "integrations/serving/http/generation.h"
+#include "integrations/serving/http/metrics.h"
+#include "integrations/serving/http/openai_request.h"
+#include "integrations/serving/tokenizer/tokenizer.h"
+
+namespace fib {
+
+struct RoutesConfig {
+  std::string model_id;
+  int64_t created_s = 0;   // Unix time, of the model
+  std::string api_key;     // empty: nobody is asked for one
+  uint64_t seed = 0;       // of requests that name none, together with their number
+  GenerationDefaults defaults;
+  SignatureTimes signature_times;  // may be empty
+};
+
+class Routes {
+ public:
+  Routes(RoutesConfig config, GenerationServices services, const ChatTemplate& chat_template);
+
+  // What can be answered before the body is read: a wrong path, method, key or type of body.
+  std::optional<HttpReply> screen(const HttpHead& head) const;
+  // Answers what screen() let pass; on the exchange's strand.
+  void handle(const HttpHead& head, std::string_view body, std::shared_ptr<Exchange> exchange);
+
+  // From now on /health says 503, and nothing new is generated. From any thread.
+  void begin_drain() { is_draining_ = true; }
+
+ private:
+  void generate(OpenAiApi api, std::string_view body, std::shared_ptr<Exchange> exchange);
+  std::optional<ApiError> check_key(const HttpHead& head) const;
+
+  const RoutesConfig config_;
+  const GenerationServices services_;
+  const ChatTemplate& chat_template_;
+  std::atomic<bool> is_draining_ = false;
+  std::atomic<uint64_t> num_generations_ = 0;
+};
+
+}  // namespace fib

@@ -1,0 +1,65 @@
+#pragma once
+
+// The OpenAI-compatible HTTP server in front of an Engine.
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "integrations/serving/engine/engine.h"
+#include "integrations/serving/http/metrics.h"
+#include "integrations/serving/http/openai_request.h"
+#include "integrations/serving/tokenizer/tokenizer.h"
+
+namespace fib {
+
+struct ServerLimits {
+  int connections = 1024;              // more get 503
+  size_t header_bytes = 16 << 10;      // of a request; more: 431
+  size_t body_bytes = 4 << 20;         // more: 413
+  size_t buffered_bytes = 1 << 20;     // of a stream that its client doesn't read; more: it is cut
+  std::chrono::milliseconds header_timeout{10'000};  // from first byte to last; then 408
+  std::chrono::milliseconds body_timeout{60'000};    // likewise
+  std::chrono::milliseconds idle_timeout{75'000};    // between requests
+  std::chrono::milliseconds write_timeout{30'000};   // without the client taking a byte
+  std::chrono::milliseconds linger_timeout{2'000};   // for the client to take the last answer
+};
+
+struct ServerConfig {
+  std::string host = "127.0.0.1";  // a name or an address
+  uint16_t port = 8000;            // 0: any that is free; port() tells which
+  int threads = 2;
+  ServerLimits limits;
+  std::string api_key;             // empty: none is asked for
+  std::string model_id;
+  int64_t created_s = 0;           // Unix time, as /v1/models tells it
+  uint64_t seed = 0;               // of requests that name none; the same for the same answers
+};
+
+struct ServedModel {  // what it refers to outlives the server
+  Engine& engine;
+  const Tokenizer& tokenizer;
+  const ChatTemplate& chat_template;
+  GenerationDefaults defaults;
+  SignatureTimes signature_times;  // for /metrics; may be empty
+};
+
+class Server {
+ public:
+  // Listens when it returns. kEnvironment: the address can't be had, with what to do about it.
+  static Result<std::unique_ptr<Server>> start(ServerConfig config, ServedModel model);
+  ~Server();  // cuts off what is left, and waits until the engine has let go of it
+
+  const std::string& host() const;  // the address it listens on
+  uint16_t port() const;
+  // Accepts nobody any more, answers what has been asked, closes all connections; returns then.
+  void drain();
+
+ private:
+  struct Impl;
+  explicit Server(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace fib
