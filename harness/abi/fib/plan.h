@@ -149,6 +149,9 @@ class PlanProblem {
   PlanPointer input(const char* name) const;
   PlanPointer output(const char* name) const;
   double scalar(const char* name) const;
+  // False where only the device knows the values: a captured graph is replayed with others, so the
+  // plan must hold for all that the axes allow, each axis an upper bound.
+  bool has_host(const char* name) const;
   // Values of a host-visible integer input; nullptr fails the plan.
   const int32_t* host_int32(const char* name) const;
   const int64_t* host_int64(const char* name) const;
@@ -307,6 +310,10 @@ inline PlanPointer PlanProblem::output(const char* name) const {
 inline double PlanProblem::scalar(const char* name) const {
   const FibPlanTensor* tensor = find_input(name);
   return tensor ? tensor->scalar : 0.0;
+}
+inline bool PlanProblem::has_host(const char* name) const {
+  const FibPlanTensor* tensor = find_input(name);
+  return tensor && tensor->host_data;
 }
 inline const int32_t* PlanProblem::host_int32(const char* name) const {
   const FibPlanTensor* tensor = find_input(name);
