@@ -1,0 +1,326 @@
+#include "integrations/serving/model/model_executor.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <stdexcept>
+
+namespace fib {
+namespace {
+
+constexpr int kMaxSequences = 64;           // prefill segments of a step
+constexpr double kCacheShare = 0.9;         // of the memory that is left for keys and values
+constexpr int kGraphRows[] = {1,  2,  4,  8,  12, 16,  24,  32,  40,  48,  56, 64,
+                              80, 96, 112, 128, 160, 192, 224, 256, 384, 512};
+
+}  // namespace
+
+ModelExecutor::ModelExecutor(Dispatch& dispatch, ModelConfig config, Weights weights,
+                             const ExecutorOptions& options)
+    : dispatch_(dispatch),
+      device_(dispatch.device()),
+      config_(std::move(config)),
+      weights_(std::move(weights)),
+      options_(options) {}
+
+ModelExecutor::~ModelExecutor() = default;
+
+Result<std::unique_ptr<ModelExecutor>> ModelExecutor::create(Dispatch& dispatch, ModelConfig config,
+                                                             Weights weights,
+                                                             const ExecutorOptions& options) {
+  std::unique_ptr<ModelExecutor> executor(
+      new ModelExecutor(dispatch, std::move(config), std::move(weights), options));
+  FIB_CHECK(executor->open());
+  return executor;
+}
+
+Result<int> ModelExecutor::choose_num_pages() const {
+  const size_t page_bytes =
+      config_.kv_bytes_per_token() * static_cast<size_t>(options_.page_size);
+  const auto free = static_cast<double>(device_.free_bytes());
+  const size_t bytes =
+      options_.kv_bytes > 0 ? options_.kv_bytes : static_cast<size_t>(kCacheShare * free);
+  const auto pages = static_cast<int>(
+      std::min<size_t>(bytes / page_bytes, size_t{1} << 30 / options_.page_size));
+  const int needed = (limits_.max_positions + options_.page_size - 1) / options_.page_size;
+  if (pages < needed) {
+    return fail(ErrorCode::kResourceExhausted,
+                fmt::format("the cache has room for {} tokens, one sequence may have {}",
+                            int64_t{pages} * options_.page_size, limits_.max_positions),
+                "kv cache", "give it more memory, or lower the longest sequence");
+  }
+  return pages;
+}
+
+Result<void> ModelExecutor::open() {
+  limits_ = {.num_layers = static_cast<int>(config_.layers.size()),
+             .vocab_size = config_.vocab_size,
+             .max_positions = options_.max_positions > 0
+                                  ? std::min(options_.max_positions, config_.max_positions)
+                                  : config_.max_positions,
+             .page_size = options_.page_size,
+             .max_step_tokens = options_.max_step_tokens,
+             .max_decode_rows = options_.max_decode_rows,
+             .is_moe = config_.is_moe()};
+  const int rows = options_.max_step_tokens;
+  const int choices = options_.max_decode_rows + kMaxSequences;
+  const auto size = [](int count, size_t bytes) { return static_cast<size_t>(count) * bytes; };
+
+  const std::vector<float> table = rope_table(config_, limits_.max_positions);
+  cos_sin_ = FIB_TRY(device_.allocate(table.size() * sizeof(float)));
+  FIB_CHECK(device_.upload(cos_sin_.data(), reinterpret_cast<const std::byte*>(table.data()),
+                           table.size() * sizeof(float)));
+  FIB_CHECK(device_.synchronize());
+  activations_ = FIB_TRY(Activations::create(device_, config_, rows));
+  stash_residual_ = FIB_TRY(device_.allocate(size(rows, row_bytes())));
+  stash_delta_ = FIB_TRY(device_.allocate(size(rows, row_bytes())));
+  wanted_delta_ = FIB_TRY(device_.allocate(size(choices, row_bytes())));
+  wanted_residual_ = FIB_TRY(device_.allocate(size(choices, row_bytes())));
+  logits_ = FIB_TRY(device_.allocate(size(choices, size(config_.vocab_size, sizeof(float)))));
+
+  const SignatureNames names(config_, options_.page_size);
+  embed_ = FIB_TRY(dispatch_.resolve(names.embedding));
+  norm_ = FIB_TRY(dispatch_.resolve(names.norm));
+  add_norm_ = FIB_TRY(dispatch_.resolve(names.add_norm));
+  const bool is_tied = !weights_.has("lm_head");
+  lm_head_ = FIB_TRY(Linear::create(dispatch_, names.lm_head,
+                                    weights_.at(is_tied ? "embedding" : "lm_head"),
+                                    config_.vocab_size, config_.hidden_size));
+  cache_.page_size = options_.page_size;
+  layers_ = FIB_TRY(make_blocks({.dispatch = dispatch_,
+                                 .config = config_,
+                                 .weights = weights_,
+                                 .cache = cache_,
+                                 .cos_sin = Operand::tensor(
+                                     cos_sin_, {limits_.max_positions, config_.head_dim})}));
+  const auto vector = [&](const std::string& name) {
+    return Operand::tensor(weights_.at(name), {config_.hidden_size});
+  };
+  for (size_t layer = 0; layer < config_.layers.size(); ++layer) {
+    const std::string prefix = "layers." + std::to_string(layer) + ".";
+    input_norms_.push_back(vector(prefix + "input_norm"));
+    post_norms_.push_back(vector(prefix + "post_norm"));
+  }
+  final_norm_ = vector("final_norm");
+  embedding_ =
+      Operand::tensor(weights_.at("embedding"), {config_.vocab_size, config_.hidden_size});
+
+  // Last, from what weights, as laid out by the kernels, and activations leave.
+  limits_.num_pages = FIB_TRY(choose_num_pages());
+  const int spare_pages =
+      (options_.max_decode_rows + options_.page_size - 1) / options_.page_size;
+  cache_ = FIB_TRY(
+      KvCache::create(device_, config_, limits_.num_pages + spare_pages, options_.page_size));
+  const int64_t pages_a_sequence =
+      (limits_.max_positions + options_.page_size - 1) / options_.page_size;
+  packer_ = FIB_TRY(StepPacker::create(
+      device_, {.tokens = rows,
+                .decode_rows = options_.max_decode_rows,
+                .sequences = kMaxSequences,
+                .page_size = options_.page_size,
+                .page_entries = pages_a_sequence * choices,
+                .first_spare_page = limits_.num_pages}));
+  picker_ = FIB_TRY(TokenPicker::create(dispatch_, names.argmax, names.sampling,
+                                        config_.vocab_size, choices));
+  return device_.synchronize();
+}
+
+ModelMemory ModelExecutor::memory() const {
+  ModelMemory memory{.weights = weights_.bytes(), .prepared = lm_head_.prepared_bytes()};
+  for (const LayerBlocks& layer : layers_) {
+    memory.prepared += layer.attention->prepared_bytes() + layer.ffn->prepared_bytes();
+  }
+  for (const auto* side : {&cache_.keys, &cache_.values}) {
+    for (const DeviceArray& array : *side) memory.kv_cache += array.bytes();
+  }
+  return memory;
+}
+
+Result<StepResult> ModelExecutor::run(const Step& step) {
+  if (step.num_tokens() > options_.max_step_tokens ||
+      static_cast<int>(step.decode.size()) > options_.max_decode_rows ||
+      static_cast<int>(step.prefill.size()) > kMaxSequences) {
+    throw std::logic_error("a step beyond the executor's limits");
+  }
+  const bool uses_graph = options_.graphs == GraphUse::kWhereAble && device_.can_capture() &&
+                          !probe_ && step.prefill.empty() &&
+                          bucket_of(static_cast<int>(step.decode.size())) > 0;
+  FIB_CHECK(uses_graph ? run_graph(step) : run_eager(step));
+  StepResult result;
+  if (step.choices.empty()) {
+    FIB_CHECK(device_.synchronize());
+    return result;
+  }
+  result.tokens = FIB_TRY(picker_.pick(logits_.data(), step.choices, packer_));
+  return result;
+}
+
+int ModelExecutor::bucket_of(int rows) const {
+  for (const int bucket : kGraphRows) {
+    if (bucket >= rows && bucket <= options_.max_decode_rows) return bucket;
+  }
+  return 0;
+}
+
+Result<void> ModelExecutor::run_eager(const Step& step) {
+  const StepInputs inputs = FIB_TRY(
+      packer_.pack(step, static_cast<int>(step.decode.size()), StepPacker::Use::kEager));
+  std::vector<int> wanted;
+  int row = inputs.decode_rows;
+  for (const StepSegment& segment : step.prefill) {
+    row += segment.num_tokens();
+    if (segment.wants_token) wanted.push_back(row - 1);
+  }
+  return forward(inputs, step.prefill.empty() ? LayerRange{} : step.prefill_layers, wanted);
+}
+
+// The first step of a size runs as it is, which lets kernels grow their workspace, and is captured
+// for those that come after it.
+Result<void> ModelExecutor::run_graph(const Step& step) {
+  const int rows = bucket_of(static_cast<int>(step.decode.size()));
+  const StepInputs inputs = FIB_TRY(packer_.pack(step, rows, StepPacker::Use::kGraph));
+  if (const auto found = graphs_.find(rows); found != graphs_.end()) {
+    return found->second->launch();
+  }
+  FIB_CHECK(forward(inputs, {}, {}));
+  FIB_CHECK(device_.synchronize());
+  graphs_[rows] = FIB_TRY(dispatch_.capture([&] { return forward(inputs, {}, {}); }));
+  return {};
+}
+
+Result<void> ModelExecutor::forward(const StepInputs& inputs, LayerRange prefill_layers,
+                                    const std::vector<int>& wanted) {
+  Activations& a = activations_;
+  const int num_layers = limits_.num_layers;
+  const int all_rows = inputs.decode_rows + inputs.prefill_rows;
+  a.current = 0;
+  const bool starts = inputs.prefill_rows > 0 && prefill_layers.begin == 0;
+  FIB_CHECK(embed(inputs, starts ? all_rows : inputs.decode_rows));
+  FIB_CHECK(probe(-1, starts ? all_rows : inputs.decode_rows));
+  for (int layer = 0; layer < num_layers; ++layer) {
+    const auto at = static_cast<size_t>(layer);
+    const bool has_prefill = layer >= prefill_layers.begin && layer < prefill_layers.end;
+    const int rows = has_prefill ? all_rows : inputs.decode_rows;
+    if (rows == 0) continue;
+    if (has_prefill && layer == prefill_layers.begin && layer > 0) {
+      FIB_CHECK(move_stash(StashMove::kRestore, inputs.decode_rows, inputs.prefill_rows));
+    }
+    if (layer == 0) {
+      const Operand in[] = {hidden(a.residual[0], rows), input_norms_[at]};
+      const Operand out = hidden(a.normed, rows);
+      FIB_CHECK(norm_->run({.inputs = in, .outputs = {&out, 1}}));
+    } else {
+      FIB_CHECK(normalise(rows, input_norms_[at]));
+    }
+    FIB_CHECK(layers_[at].attention->run(inputs, rows, a));
+    FIB_CHECK(normalise(rows, post_norms_[at]));
+    FIB_CHECK(layers_[at].ffn->run(inputs, rows, a));
+    FIB_CHECK(probe(layer, rows));
+    if (has_prefill && layer + 1 == prefill_layers.end && layer + 1 < num_layers) {
+      FIB_CHECK(move_stash(StashMove::kSave, inputs.decode_rows, inputs.prefill_rows));
+    }
+  }
+  return project(inputs, wanted);
+}
+
+Result<void> ModelExecutor::embed(const StepInputs& inputs, int rows) {
+  if (rows == 0) return {};
+  Operand tokens = inputs.token_ids;
+  tokens.shape[0] = rows;
+  const Operand in[] = {tokens, embedding_};
+  const Operand out = hidden(activations_.residual[0], rows);
+  return embed_->run({.inputs = in, .outputs = {&out, 1}});
+}
+
+Result<void> ModelExecutor::normalise(int rows, Operand weight) {
+  Activations& a = activations_;
+  const auto from = static_cast<size_t>(a.current);
+  const Operand in[] = {hidden(a.delta, rows), hidden(a.residual[from], rows), weight};
+  const Operand out[] = {hidden(a.normed, rows), hidden(a.residual[1 - from], rows)};
+  a.current = 1 - a.current;
+  return add_norm_->run({.inputs = in, .outputs = out});
+}
+
+Result<void> ModelExecutor::move_stash(StashMove move, int first_row, int rows) {
+  const std::pair<DeviceArray*, DeviceArray*> pairs[] = {
+      {&activations_.residual[static_cast<size_t>(activations_.current)], &stash_residual_},
+      {&activations_.delta, &stash_delta_}};
+  const size_t bytes = static_cast<size_t>(rows) * row_bytes();
+  if (move == StashMove::kRestore && stash_rows_ != rows) {
+    throw std::logic_error("a cohort goes on with other rows than it was stashed with");
+  }
+  stash_rows_ = rows;
+  for (const auto& [working, stash] : pairs) {
+    std::byte* at = working->data() + static_cast<size_t>(first_row) * row_bytes();
+    FIB_CHECK(move == StashMove::kSave ? device_.copy(stash->data(), at, bytes)
+                                       : device_.copy(at, stash->data(), bytes));
+  }
+  return {};
+}
+
+// Logits of the decode rows, then of the wanted prefill rows. With prefill rows these are gathered
+// first.
+Result<void> ModelExecutor::project(const StepInputs& inputs, const std::vector<int>& wanted) {
+  Activations& a = activations_;
+  const int rows = inputs.decode_rows + static_cast<int>(wanted.size());
+  if (rows == 0) return {};
+  const DeviceArray& residual = a.residual[static_cast<size_t>(a.current)];
+  const DeviceArray* from_delta = &a.delta;
+  const DeviceArray* from_residual = &residual;
+  if (!wanted.empty()) {
+    const size_t bytes = row_bytes();
+    const auto gather = [&](const DeviceArray& from, const DeviceArray& to) -> Result<void> {
+      if (inputs.decode_rows > 0) {
+        FIB_CHECK(device_.copy(to.data(), from.data(),
+                               static_cast<size_t>(inputs.decode_rows) * bytes));
+      }
+      std::byte* next = to.data() + static_cast<size_t>(inputs.decode_rows) * bytes;
+      for (const int row : wanted) {
+        FIB_CHECK(device_.copy(next, from.data() + static_cast<size_t>(row) * bytes, bytes));
+        next += bytes;
+      }
+      return {};
+    };
+    FIB_CHECK(gather(a.delta, wanted_delta_));
+    FIB_CHECK(gather(residual, wanted_residual_));
+    from_delta = &wanted_delta_;
+    from_residual = &wanted_residual_;
+  }
+  const Operand in[] = {hidden(*from_delta, rows), hidden(*from_residual, rows), final_norm_};
+  const Operand out[] = {hidden(a.normed, rows),
+                         hidden(a.residual[static_cast<size_t>(1 - a.current)], rows)};
+  FIB_CHECK(add_norm_->run({.inputs = in, .outputs = out}));
+  FIB_CHECK(lm_head_.run(a.normed.data(), logits_.data(), rows));
+  return probe(limits_.num_layers, rows);
+}
+
+// The stream after a layer is residual + delta, of which only the sum is comparable.
+Result<void> ModelExecutor::probe(int layer, int rows) {
+  if (!probe_ || rows == 0) return {};
+  const auto fetch = [&](const DeviceArray& array, size_t bytes) -> Result<std::vector<std::byte>> {
+    std::vector<std::byte> values(bytes);
+    FIB_CHECK(device_.download(values.data(), array.data(), bytes));
+    FIB_CHECK(device_.synchronize());
+    return values;
+  };
+  if (layer == limits_.num_layers) {
+    const size_t logit_bytes = static_cast<size_t>(config_.vocab_size) * sizeof(float);
+    probe_(layer, rows, FIB_TRY(fetch(logits_, static_cast<size_t>(rows) * logit_bytes)));
+    return {};
+  }
+  const size_t bytes = static_cast<size_t>(rows) * row_bytes();
+  const auto current = static_cast<size_t>(activations_.current);
+  std::vector<std::byte> stream = FIB_TRY(fetch(activations_.residual[current], bytes));
+  if (layer >= 0) {
+    const std::vector<std::byte> delta = FIB_TRY(fetch(activations_.delta, bytes));
+    for (int64_t i = 0; i < static_cast<int64_t>(bytes / 2); ++i) {
+      store_element(DType::kBFloat16, stream.data(), i,
+                    load_element(DType::kBFloat16, stream.data(), i) +
+                        load_element(DType::kBFloat16, delta.data(), i));
+    }
+  }
+  probe_(layer, rows, stream);
+  return {};
+}
+
+}  // namespace fib
