@@ -58,6 +58,9 @@ VerdictStatus status_of(FaultKind kind, bool has_checks) {
   return VerdictStatus::kRuntimeError;
 }
 
+// Honest draws are refused once in so many workloads.
+constexpr double kLeastDrawsP = 1e-6;
+
 // Says what is wrong with one output, or nothing.
 struct NumericalFault {
   std::string reason;
@@ -100,6 +103,26 @@ std::optional<NumericalFault> numerical_fault(const OutputVerdict& output, const
   return std::nullopt;
 }
 
+// The same of an output of random draws.
+std::optional<NumericalFault> draw_fault(const OutputVerdict& output, const TensorDesc& desc,
+                                         const DrawRecord& record) {
+  if (record.first_bad_index >= 0) {
+    return NumericalFault{
+        "impossible-draw",
+        fmt::format("{} at {} is outside the set that may be drawn; {} of {} draws are",
+                    record.first_bad_value, position_of(desc, record.first_bad_index),
+                    output.stats.elements_over_bound, output.stats.count)};
+  }
+  if (const double p = record.p_value(); p < kLeastDrawsP) {
+    return NumericalFault{
+        "wrong-distribution",
+        fmt::format("the draws of '{}' are not distributed as asked: Kolmogorov-Smirnov p = {:.1e} "
+                    "over {} draws",
+                    desc.name, p, record.num_draws())};
+  }
+  return std::nullopt;
+}
+
 void summarise_timings(const JudgeInput& input, Verdict& verdict) {
   for (const ModeTiming& timing : input.outcome.timings) {
     if (timing.samples.empty()) continue;
@@ -133,8 +156,10 @@ void check_outputs(const JudgeInput& input, Verdict& verdict) {
     if (i < input.outcome.worst_honest_ratio.size()) {
       output.honest_ratio = input.outcome.worst_honest_ratio[i];
     }
-    const auto fault =
-        numerical_fault(output, desc, tolerance_of(*input.problem.signature, desc.name));
+    const Tolerance& tolerance = tolerance_of(*input.problem.signature, desc.name);
+    const auto fault = tolerance.rule == Tolerance::Rule::kDistribution
+                           ? draw_fault(output, desc, input.outcome.draws.at(i))
+                           : numerical_fault(output, desc, tolerance);
     output.passed = !fault.has_value();
     if (fault && verdict.status == VerdictStatus::kPassed) {
       verdict.status = VerdictStatus::kIncorrectNumerical;

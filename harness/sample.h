@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-#include "harness/compare.h"
+#include "harness/draws.h"
 
 namespace fib {
 
@@ -83,6 +83,7 @@ struct ContenderOutcome {
   std::vector<ErrorStats> checks;
   // Worst relative RMS error over honest relative RMS error, by output, over the value sets.
   std::vector<double> worst_honest_ratio;
+  std::vector<DrawRecord> draws;  // by output; empty where elements are compared
   int64_t calls_checked = 0;
   int64_t calls_timed = 0;
   std::vector<ModeTiming> timings;

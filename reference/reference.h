@@ -5,6 +5,7 @@
 
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -36,11 +37,23 @@ struct ReferenceCall {
 // any judged kernel. Where an output is legitimately infinite (lse of an empty request) it is so.
 using ReferenceOutputs = std::vector<FloatBuffer>;
 
+// What is known of one random draw: of an element of an output judged by distribution.
+struct DrawScore {
+  bool is_possible = false;  // it has a probability, or would with the cuts moved by the slack
+  double probability = 0.0;
+  double lower = 0.0;        // probability of all lower values
+  double likelier = 0.0;     // probability of all likelier values, of equally likely ones the lower
+};
+
 class Reference {
  public:
   virtual ~Reference() = default;
   virtual std::string_view id() const = 0;  // SignatureExtension::reference
   virtual Result<ReferenceOutputs> run(const ReferenceCall& call) const = 0;
+  // One score for each element of a candidate's output that holds random draws (Tolerance::Rule).
+  // kUnsupported where the operation draws nothing.
+  virtual Result<std::vector<DrawScore>> score(const ReferenceCall& call,
+                                               std::span<const int64_t> draws) const = 0;
 };
 
 // nullptr if there is none; the list is in reference/registry.cpp.

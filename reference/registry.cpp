@@ -9,15 +9,25 @@ namespace {
 class FunctionReference final : public Reference {
  public:
   using Function = Result<ReferenceOutputs> (*)(const ReferenceCall& call);
-  constexpr FunctionReference(std::string_view id, Function function)
-      : id_(id), function_(function) {}
+  using Scores = Result<std::vector<DrawScore>> (*)(const ReferenceCall& call,
+                                                    std::span<const int64_t> draws);
+  constexpr FunctionReference(std::string_view id, Function function, Scores scores = nullptr)
+      : id_(id), function_(function), scores_(scores) {}
 
   std::string_view id() const override { return id_; }
   Result<ReferenceOutputs> run(const ReferenceCall& call) const override { return function_(call); }
+  Result<std::vector<DrawScore>> score(const ReferenceCall& call,
+                                       std::span<const int64_t> draws) const override {
+    if (scores_ != nullptr) return scores_(call, draws);
+    return fail(ErrorCode::kUnsupported,
+                "the reference '" + std::string(id_) + "' draws nothing at random",
+                call.problem.signature->name, "compare elements: drop judged_by");
+  }
 
  private:
   std::string_view id_;
   Function function_;
+  Scores scores_;
 };
 
 const std::array kReferences = {
@@ -37,6 +47,10 @@ const std::array kReferences = {
     FunctionReference("moe_bf16", moe_bf16_reference),
     FunctionReference("moe_int4_g32", moe_int4_g32_reference),
     FunctionReference("moe_fp8_block_scale", moe_fp8_block_scale_reference),
+    FunctionReference("rope_append", rope_append_reference),
+    FunctionReference("qk_norm_rope_append", qk_norm_rope_append_reference),
+    FunctionReference("sampling_from_logits", sampling_from_logits_reference,
+                      sampling_from_logits_scores),
     FunctionReference("argmax", argmax_reference),
 };
 

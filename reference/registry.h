@@ -22,6 +22,11 @@ Result<ReferenceOutputs> moe_routing_softmax_reference(const ReferenceCall& call
 Result<ReferenceOutputs> moe_bf16_reference(const ReferenceCall& call);
 Result<ReferenceOutputs> moe_int4_g32_reference(const ReferenceCall& call);
 Result<ReferenceOutputs> moe_fp8_block_scale_reference(const ReferenceCall& call);
+Result<ReferenceOutputs> rope_append_reference(const ReferenceCall& call);
+Result<ReferenceOutputs> qk_norm_rope_append_reference(const ReferenceCall& call);
+Result<ReferenceOutputs> sampling_from_logits_reference(const ReferenceCall& call);
+Result<std::vector<DrawScore>> sampling_from_logits_scores(const ReferenceCall& call,
+                                                           std::span<const int64_t> draws);
 Result<ReferenceOutputs> argmax_reference(const ReferenceCall& call);
 
 }  // namespace fib

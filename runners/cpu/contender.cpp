@@ -37,6 +37,7 @@ Contender::Contender(WorkerLink& link, const ContenderRequest& request, Contende
     output_poison_.emplace_back(output.dtype, random_);
   outcome_.checks.resize(request.problem.outputs.size());
   outcome_.worst_honest_ratio.resize(request.problem.outputs.size());
+  outcome_.draws.resize(request.problem.outputs.size());
 }
 
 Attempt<std::unique_ptr<Contender>> Contender::open(WorkerLink& link,
@@ -143,9 +144,23 @@ void Contender::furnish(Cell& slot, size_t set) {
     const auto image = request_.images.image(set, i);
     std::copy(image.begin(), image.end(), slot.buffer(input_places_[i].index).begin());
   }
-  for (size_t i = 0; i < output_indices_.size(); ++i)
-    output_poison_[i].fill(slot.buffer(output_indices_[i]), random_);
+  for (size_t i = 0; i < output_indices_.size(); ++i) {
+    const auto output = slot.buffer(output_indices_[i]);
+    if (const auto input = request_.problem.outputs[i].in_place_of) {
+      const auto values = input_values(slot, set, *input);
+      std::copy(values.begin(), values.end(), output.begin());
+    } else {
+      output_poison_[i].fill(output, random_);
+    }
+  }
   if (workspace_index_) workspace_poison_.fill(slot.buffer(*workspace_index_), random_);
+}
+
+std::span<const std::byte> Contender::input_values(const Cell& slot, size_t set,
+                                                   size_t input) const {
+  const Place place = input_places_[input];
+  const Cell& cell = place.is_shared ? shared_cells_[set % shared_cells_.size()] : slot;
+  return cell.buffer(place.index);
 }
 
 CallPlaces Contender::places(const Cell* slot, size_t set) const {
@@ -239,26 +254,42 @@ Attempt<void> Contender::inspect(const Cell& slot, size_t set) {
     const auto values = slot.buffer(output_indices_[i]);
     const uint64_t hash = content_hash(values, hash_seed_);
     if (verified_[set][i].contains(hash)) continue;
-    if (compare(i, values, set)) verified_[set][i].insert(hash);
+    if (FIB_TRY(is_within(i, values, set))) {
+      verified_[set][i].insert(hash);
+    } else {
+      is_right_ = false;
+    }
   }
   ++outcome_.calls_checked;
   return {};
 }
 
-bool Contender::compare(size_t output, std::span<const std::byte> values, size_t set) {
+Result<bool> Contender::is_within(size_t output, std::span<const std::byte> values, size_t set) {
+  const Tolerance tolerance = tolerance_of(request_.problem, output);
+  if (tolerance.rule == Tolerance::Rule::kDistribution) return are_possible(output, values, set);
   const ExpectedOutput& expected = request_.expected[set]->outputs[output];
   const TensorDesc& desc = request_.problem.outputs[output];
-  const Tolerance tolerance = tolerance_of(request_.problem, output);
   const int threads = desc.num_elements() < kParallelCompare ? 1 : request_.compare_threads;
   const ErrorStats stats = compare_output(desc.dtype, values, expected.exact,
                                           tolerance.max_error_rms, parallel_on(threads));
   const double ratio = honest_ratio(stats, expected.honest, desc.dtype);
   outcome_.checks[output].merge(stats);
   outcome_.worst_honest_ratio[output] = std::max(outcome_.worst_honest_ratio[output], ratio);
-  const bool within = stats.nonfinite_mismatches == 0 && stats.elements_over_bound == 0 &&
-                      ratio <= tolerance.honest_factor;
-  is_right_ = is_right_ && within;
-  return within;
+  return stats.nonfinite_mismatches == 0 && stats.elements_over_bound == 0 &&
+         ratio <= tolerance.honest_factor;
+}
+
+Result<bool> Contender::are_possible(size_t output, std::span<const std::byte> values,
+                                     size_t set) {
+  const DrawCheck check = FIB_TRY(check_draws({.problem = request_.problem,
+                                               .inputs = request_.images.set(set),
+                                               .output = output,
+                                               .values = values,
+                                               .seed = request_.seed,
+                                               .threads = request_.compare_threads}));
+  outcome_.checks[output].merge(check.stats);
+  outcome_.draws[output].add(check, verified_[set][output].size());
+  return check.stats.elements_over_bound == 0;
 }
 
 Attempt<void> Contender::check_shared() const {

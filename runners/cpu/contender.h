@@ -1,7 +1,8 @@
 #pragma once
 
 // One candidate on one problem: its worker, its arena, its calls. Every call, timed or not, goes
-// through run(): fresh places, poisoned outputs, and afterwards guards, inputs and outputs checked.
+// through run(): fresh places, poisoned outputs (those in place of an input get its content), and
+// afterwards guards, inputs and outputs checked.
 
 #include <cstdint>
 #include <memory>
@@ -65,10 +66,13 @@ class Contender {
 
   Attempt<void> lay_out(const WorkerLink::Needs& needs);
   void furnish(Cell& slot, size_t set);
+  // As they lie in the arena; the set is resident.
+  std::span<const std::byte> input_values(const Cell& slot, size_t set, size_t input) const;
   CallPlaces places(const Cell* slot, size_t set) const;
   Attempt<void> inspect(const Cell& slot, size_t set);
-  // True if within the signature's tolerance.
-  bool compare(size_t output, std::span<const std::byte> values, size_t set);
+  // Of the signature's tolerance; of draws, that they are possible.
+  Result<bool> is_within(size_t output, std::span<const std::byte> values, size_t set);
+  Result<bool> are_possible(size_t output, std::span<const std::byte> values, size_t set);
   void evict(const Cell& slot, size_t set) const;
   // A few words of each output, to see later whether it was finished when fib_run returned.
   void probe(const Cell& slot);

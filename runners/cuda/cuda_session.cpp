@@ -6,6 +6,7 @@
 #include <array>
 #include <cstring>
 #include <random>
+#include <thread>
 
 #include "harness/statistics.h"
 #include "harness/thread_pool.h"
@@ -60,6 +61,8 @@ class CudaSession : public Session {
   Result<Race> time_mode(const MeasureRequest& request, TimingMode mode,
                          std::vector<ContenderOutcome>& outcomes, std::mt19937_64& random);
   Result<void> compare_all(const MeasureRequest& request, std::vector<ContenderOutcome>& outcomes);
+  Result<void> check_kept_draws(const MeasureRequest& request, uint32_t set, uint32_t output,
+                                std::vector<ContenderOutcome>& outcomes);
   Result<std::vector<KeptStats>> compare_output(uint32_t set, uint32_t output,
                                                 const ReferenceValues& exact,
                                                 double max_error_rms);
@@ -363,6 +366,30 @@ Result<std::vector<KeptStats>> CudaSession::compare_output(uint32_t set, uint32_
   } while (true);
 }
 
+Result<void> CudaSession::check_kept_draws(const MeasureRequest& request, uint32_t set,
+                                           uint32_t output,
+                                           std::vector<ContenderOutcome>& outcomes) {
+  const size_t bytes = request.problem.outputs[output].size_bytes();
+  for (const uint32_t index : active_of(outcomes)) {
+    FetchRequest fetch{.contender = index, .set = set, .output = output};
+    for (size_t versions = 1; fetch.version < versions; ++fetch.version) {
+      const Json answer =
+          FIB_TRY(call({{"command", "fetch"}, {"request", to_json(fetch)}}, kSlackSeconds));
+      versions = answer.at("versions").get<size_t>();
+      const DrawCheck check =
+          FIB_TRY(check_draws({.problem = request.problem,
+                               .inputs = request.value_sets[set],
+                               .output = output,
+                               .values = staging_.bytes().first(bytes),
+                               .seed = request.config.seed,
+                               .threads = static_cast<int>(std::thread::hardware_concurrency())}));
+      outcomes[index].checks[output].merge(check.stats);
+      outcomes[index].draws[output].add(check, fetch.version);
+    }
+  }
+  return {};
+}
+
 Result<void> CudaSession::compare_all(const MeasureRequest& request,
                                       std::vector<ContenderOutcome>& outcomes) {
   const auto active = active_of(outcomes);
@@ -371,6 +398,7 @@ Result<void> CudaSession::compare_all(const MeasureRequest& request,
   for (const uint32_t index : active) {
     outcomes[index].checks.resize(outputs.size());
     outcomes[index].worst_honest_ratio.resize(outputs.size());
+    outcomes[index].draws.resize(outputs.size());
   }
   for (uint32_t set = 0; set < request.value_sets.size(); ++set) {
     const ExpectedPtr expected = FIB_TRY(request.expected(set));
@@ -378,8 +406,13 @@ Result<void> CudaSession::compare_all(const MeasureRequest& request,
       const ExpectedOutput& wanted = expected->outputs.at(output);
       const auto& tolerances = request.problem.signature->fib.tolerances;
       const auto tolerance = tolerances.find(outputs[output].name);
-      const double bound =
-          tolerance == tolerances.end() ? Tolerance{}.max_error_rms : tolerance->second.max_error_rms;
+      const Tolerance wanted_within =
+          tolerance == tolerances.end() ? Tolerance{} : tolerance->second;
+      if (wanted_within.rule == Tolerance::Rule::kDistribution) {
+        FIB_CHECK(check_kept_draws(request, set, output, outcomes));
+        continue;
+      }
+      const double bound = wanted_within.max_error_rms;
       for (const KeptStats& kept : FIB_TRY(compare_output(set, output, wanted.exact, bound))) {
         ContenderOutcome& outcome = outcomes[kept.contender];
         if (outcome.fault) continue;

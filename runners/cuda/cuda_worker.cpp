@@ -39,6 +39,10 @@ class Server {
       const CompareRequest compare = compare_request_from_json(request.at("request"));
       return Json{{"stats", to_json(FIB_TRY(measure_->compare(compare, staging_->bytes())))}};
     }
+    if (command == "fetch") {
+      const FetchRequest fetch = fetch_request_from_json(request.at("request"));
+      return Json{{"versions", FIB_TRY(measure_->fetch(fetch, staging_->bytes()))}};
+    }
     return fail(ErrorCode::kInvalidInput, "unknown command " + command, "cuda worker");
   }
 

@@ -48,6 +48,8 @@ class DeviceMeasure {
   // piece answers with the statistics of every kept output of the value set.
   Result<std::vector<KeptStats>> compare(const CompareRequest& request,
                                          std::span<const std::byte> staging);
+  // Copies a kept output to `staging`. Answers how many versions there are.
+  Result<size_t> fetch(const FetchRequest& request, std::span<std::byte> staging);
 
  private:
   static constexpr uint64_t kOutputSalt = 1000, kPreparedSalt = 2000;  // inputs: their position
@@ -96,6 +98,8 @@ class DeviceMeasure {
   std::vector<LayoutBuffer> call_buffers(uint64_t workspace_bytes) const;
   Result<void> fill_input(size_t input, uint32_t set, CUdeviceptr address);
   Result<void> poison(CUdeviceptr address, uint64_t bytes, LayoutRandom& random);
+  // What the outputs hold before a call: rubbish, or the content of the inputs they are in place of.
+  Result<void> furnish_outputs(const Layout& layout, uint32_t set, LayoutRandom& random);
   Result<void> digest_inputs(const Layout& layout, bool with_residents, CUdeviceptr digest);
   Result<void> digest_outputs(const Layout& layout, CUdeviceptr digest);
   Result<Digest> read_digest(CUdeviceptr digest);

@@ -48,6 +48,19 @@ Result<void> DeviceMeasure::poison(CUdeviceptr address, uint64_t bytes, LayoutRa
   return device_.kernels.fill(fill);
 }
 
+Result<void> DeviceMeasure::furnish_outputs(const Layout& layout, uint32_t set,
+                                            LayoutRandom& random) {
+  for (size_t i = 0; i < problem_.outputs.size(); ++i) {
+    const CUdeviceptr address = layout.addresses[call_inputs_.size() + i];
+    if (const auto input = problem_.outputs[i].in_place_of) {
+      FIB_CHECK(fill_input(*input, set, address));
+    } else {
+      FIB_CHECK(poison(address, problem_.outputs[i].bytes, random));
+    }
+  }
+  return {};
+}
+
 Result<void> DeviceMeasure::digest_inputs(const Layout& layout, bool with_residents,
                                           CUdeviceptr digest) {
   const auto add = [&](size_t input, CUdeviceptr address) {

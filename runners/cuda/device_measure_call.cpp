@@ -153,10 +153,7 @@ DeviceMeasure::Outcome DeviceMeasure::launch(const Call& call, const BoundPlan& 
       return CallFault{{FaultKind::kLaunchFailed, launched.error().message}};
     }
     // The first run's outputs would do for the second's.
-    for (size_t i = 0; i < problem_.outputs.size(); ++i) {
-      FIB_CHECK(poison(layout.addresses[call_inputs_.size() + i], problem_.outputs[i].bytes,
-                       call.random));
-    }
+    FIB_CHECK(furnish_outputs(layout, call.set, call.random));
   }
   return launch_timed(call, bound);
 }
@@ -171,10 +168,7 @@ DeviceMeasure::Outcome DeviceMeasure::run_call(const Call& call) {
   for (size_t i = 0; i < call_inputs_.size(); ++i) {
     FIB_CHECK(fill_input(call_inputs_[i], call.set, layout.addresses[i]));
   }
-  for (size_t i = 0; i < problem_.outputs.size(); ++i) {
-    FIB_CHECK(poison(layout.addresses[call_inputs_.size() + i], problem_.outputs[i].bytes,
-                     call.random));
-  }
+  FIB_CHECK(furnish_outputs(layout, call.set, call.random));
   FIB_CHECK(poison(layout.addresses.back(), contender.plan.workspace_bytes, call.random));
   FIB_CHECK(device_.kernels.write_guards(layout.guards));
   FIB_CHECK(driver.check(driver.cuMemsetD8Async(report_at(0), 0, sizeof(CallReport), stream),

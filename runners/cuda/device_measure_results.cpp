@@ -106,4 +106,25 @@ Result<std::vector<KeptStats>> DeviceMeasure::compare(const CompareRequest& requ
   return answer;
 }
 
+Result<size_t> DeviceMeasure::fetch(const FetchRequest& request, std::span<std::byte> staging) {
+  const std::vector<KeptOutput>& versions =
+      contenders_.at(request.contender).kept.at(request.set);
+  const uint64_t bytes = problem_.outputs.at(request.output).bytes;
+  if (bytes > staging.size()) {
+    return fail(ErrorCode::kResourceExhausted,
+                "output '" + problem_.outputs[request.output].name + "' is too large to fetch");
+  }
+  if (bytes > 0) {
+    const CudaDriver& driver = device_.context.driver();
+    FIB_CHECK(driver.check(
+        driver.cuMemcpyDtoHAsync(
+            staging.data(),
+            versions.at(request.version).address + output_offsets_.at(request.output), bytes,
+            device_.context.stream()),
+        "fetching an output"));
+    FIB_CHECK(device_.context.wait(problem_.call_timeout_s));
+  }
+  return versions.size();
+}
+
 }  // namespace fib

@@ -32,18 +32,22 @@ T from_hex(const std::string& hex) {
 }
 
 Json tensor_to_json(const DeviceTensor& tensor) {
-  return {{"name", tensor.name},         {"dtype", static_cast<int>(tensor.dtype)},
-          {"elements", tensor.elements}, {"bytes", tensor.bytes},
-          {"scalar", tensor.is_scalar},  {"resident", tensor.is_resident}};
+  Json json = {{"name", tensor.name},         {"dtype", static_cast<int>(tensor.dtype)},
+               {"elements", tensor.elements}, {"bytes", tensor.bytes},
+               {"scalar", tensor.is_scalar},  {"resident", tensor.is_resident}};
+  if (tensor.in_place_of) json["in_place_of"] = *tensor.in_place_of;
+  return json;
 }
 
 DeviceTensor tensor_from_json(const Json& json) {
-  return {.name = json.at("name"),
-          .dtype = static_cast<DType>(json.at("dtype").get<int>()),
-          .elements = json.at("elements"),
-          .bytes = json.at("bytes"),
-          .is_scalar = json.at("scalar"),
-          .is_resident = json.at("resident")};
+  DeviceTensor tensor{.name = json.at("name"),
+                      .dtype = static_cast<DType>(json.at("dtype").get<int>()),
+                      .elements = json.at("elements"),
+                      .bytes = json.at("bytes"),
+                      .is_scalar = json.at("scalar"),
+                      .is_resident = json.at("resident")};
+  if (json.contains("in_place_of")) tensor.in_place_of = json.at("in_place_of").get<size_t>();
+  return tensor;
 }
 
 template <class List, class Function>
@@ -201,6 +205,20 @@ CompareRequest compare_request_from_json(const Json& json) {
           .row_length = json.at("row_length"),
           .max_error_rms = from_hex<double>(json.at("max_error_rms")),
           .is_last = json.at("is_last")};
+}
+
+Json to_json(const FetchRequest& request) {
+  return {{"contender", request.contender},
+          {"set", request.set},
+          {"output", request.output},
+          {"version", request.version}};
+}
+
+FetchRequest fetch_request_from_json(const Json& json) {
+  return {.contender = json.at("contender"),
+          .set = json.at("set"),
+          .output = json.at("output"),
+          .version = json.at("version")};
 }
 
 Json to_json(const std::vector<KeptStats>& stats) {

@@ -10,6 +10,7 @@
 //   check    {contender, set, seed}                 first calls, stepwise -> {fault?, prepare_ns}
 //   block    {...}                                  timed calls -> BlockAnswer
 //   compare  {set, output, first, count, ...}       expected values in staging -> {stats?}
+//   fetch    {contender, set, output, version}      a kept output to staging -> {versions}
 // An answer with "lost" says that the context is broken: the worker is of no further use.
 
 #include <cstdint>
@@ -34,6 +35,7 @@ struct DeviceTensor {
   uint64_t bytes = 0;
   bool is_scalar = false;    // passed by value: the plan has it, no memory
   bool is_resident = false;  // inputs: filled once a block, because it is huge or prepared from
+  std::optional<size_t> in_place_of;  // outputs: filled from this input before every call
 };
 
 // Where an input's values come from in one value set.
@@ -84,6 +86,11 @@ struct CompareRequest {
   bool is_last = false;                // then the answer holds the statistics
 };
 
+// `version` counts the outputs of a value set that differ from one another.
+struct FetchRequest {
+  uint32_t contender = 0, set = 0, output = 0, version = 0;
+};
+
 // Statistics of one kept output: several for a contender whose output varies from call to call.
 struct KeptStats {
   uint32_t contender = 0;
@@ -94,6 +101,7 @@ Json to_json(const DeviceProblem& problem);
 Json to_json(const BlockRequest& request);
 Json to_json(const BlockAnswer& answer);
 Json to_json(const CompareRequest& request);
+Json to_json(const FetchRequest& request);
 Json to_json(const std::vector<KeptStats>& stats);
 Json to_json(const Fault& fault);
 // Both ends are this program: a message that doesn't read is a broken invariant and throws.
@@ -101,6 +109,7 @@ DeviceProblem device_problem_from_json(const Json& json);
 BlockRequest block_request_from_json(const Json& json);
 BlockAnswer block_answer_from_json(const Json& json);
 CompareRequest compare_request_from_json(const Json& json);
+FetchRequest fetch_request_from_json(const Json& json);
 std::vector<KeptStats> kept_stats_from_json(const Json& json);
 Fault fault_from_json(const Json& json);
 

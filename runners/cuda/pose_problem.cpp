@@ -15,7 +15,8 @@ DeviceTensor tensor_of(const TensorDesc& desc) {
           .dtype = desc.dtype,
           .elements = desc.is_host_scalar ? 0 : desc.num_elements(),
           .bytes = desc.is_host_scalar ? 0 : desc.size_bytes(),
-          .is_scalar = desc.is_host_scalar};
+          .is_scalar = desc.is_host_scalar,
+          .in_place_of = desc.in_place_of};
 }
 
 }  // namespace
