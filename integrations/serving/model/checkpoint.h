@@ -26,8 +26,10 @@ class Checkpoint {
                               const std::vector<int64_t>& shape) const;
   const StoredTensor* find(std::string_view name) const;
   std::vector<std::string> names() const;  // sorted
+  const std::string& folder() const { return folder_; }
 
  private:
+  std::string folder_;
   std::vector<SafetensorsFile> files_;
   std::map<std::string, StoredTensor, std::less<>> tensors_;
 };

@@ -37,9 +37,11 @@ bool is_space(std::string_view character) {
          category == UTF8PROC_CATEGORY_ZP;
 }
 
-// Letters, marks, digits and connectors, as \w of a Unicode regex.
+// Letters, marks, digits, connectors and joiners, as \w of a Unicode regex.
 bool is_word(std::string_view character) {
-  switch (utf8proc_category(codepoint(character))) {
+  const int32_t c = codepoint(character);
+  if (c == 0x200c || c == 0x200d) return true;
+  switch (utf8proc_category(c)) {
     case UTF8PROC_CATEGORY_LU:
     case UTF8PROC_CATEGORY_LL:
     case UTF8PROC_CATEGORY_LT:

@@ -50,7 +50,7 @@ struct Tokenizer::Impl {
   Result<void> add_token(const JsonView& view, int64_t id);
   Result<void> add_configured_tokens(const JsonView& config);
   Result<void> apply_bos_setting(const JsonView& config);
-  void index_pieces();
+  Result<void> index_pieces(const JsonView& file);
   Result<void> check_post_processor(const JsonView& file) const;
   Result<void> encode_words(std::string_view text, BpeModel::Scratch& scratch,
                             std::vector<TokenId>& out) const;
@@ -140,9 +140,15 @@ Result<void> Tokenizer::Impl::add_token(const JsonView& view, int64_t id) {
   return {};
 }
 
-void Tokenizer::Impl::index_pieces() {
-  for (size_t id = 0; id < tokens.size(); ++id)
-    if (!tokens[id].piece.empty()) by_piece.emplace(tokens[id].piece, static_cast<TokenId>(id));
+Result<void> Tokenizer::Impl::index_pieces(const JsonView& file) {
+  for (size_t id = 0; id < tokens.size(); ++id) {
+    if (tokens[id].piece.empty()) continue;
+    const auto [first, is_new] = by_piece.emplace(tokens[id].piece, static_cast<TokenId>(id));
+    if (!is_new)
+      return file.error(
+          fmt::format("'{}' is token {} and token {}", first->first, first->second, id));
+  }
+  return {};
 }
 
 Result<void> Tokenizer::Impl::check_post_processor(const JsonView& file) const {
@@ -177,7 +183,7 @@ Result<Tokenizer> Tokenizer::open(const std::filesystem::path& folder) {
   if (std::filesystem::exists(config_path)) config_json = FIB_TRY(read_json_file(config_path));
   const JsonView config(config_json, config_path.string());
   FIB_CHECK(impl->add_configured_tokens(config));
-  impl->index_pieces();
+  FIB_CHECK(impl->index_pieces(file));
   FIB_CHECK(impl->apply_bos_setting(config));
   FIB_CHECK(impl->check_post_processor(file));
   return Tokenizer(std::move(impl));
