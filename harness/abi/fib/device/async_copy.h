@@ -4,13 +4,9 @@
 // has started as one group; wait_for_copies<n>() waits until at most n younger groups are left.
 // Other threads see the bytes after a barrier that follows the wait.
 
-#include <fib/device/convert.h>
+#include <fib/device/shared.h>
 
 namespace fib {
-
-__device__ __forceinline__ u32 shared_address(const void* p) {
-  return static_cast<u32>(__cvta_generic_to_shared(p));
-}
 
 // 16 bytes, both sides aligned to 16. With `is_inside` false nothing is read and zeros are written.
 __device__ __forceinline__ void copy_16(u32 shared, const void* global, bool is_inside = true) {

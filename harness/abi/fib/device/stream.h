@@ -41,9 +41,9 @@ struct StreamShape {
 
 #ifdef __CUDACC__
 
-#include <fib/device/async_copy.h>
 #include <fib/device/cluster.h>
 #include <fib/device/mma.h>
+#include <fib/device/shared.h>
 #include <fib/device/tma.h>
 
 namespace fib {
@@ -139,7 +139,7 @@ struct Stream {
 
   // Among the multiplying warps alone.
   __device__ __forceinline__ static void barrier() {
-    asm volatile("bar.sync 1, %0;" ::"n"(32 * kStreamWarps) : "memory");
+    warps_barrier<1, 32 * kStreamWarps>();
   }
 
   // Puts token tile t of every warp's sums at `to`, kChunkBytes: a chunk. Its i-th token is token
@@ -153,8 +153,7 @@ struct Stream {
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
         const int offset = i % 2 * Shape::kSumStride + m * 16 + i / 2 * 8;
-        asm volatile("st.shared.f32 [%0], %1;" ::"r"(first + offset * 4), "f"(sums[m][t][i])
-                     : "memory");
+        store_shared(first + offset * 4, sums[m][t][i]);
       }
     }
   }

@@ -1,9 +1,9 @@
 // The first index of each row's largest value. The blocks of a cluster share a row.
 
-#include <fib/device/async_copy.h>
 #include <fib/device/cluster.h>
 #include <fib/device/launch.h>
 #include <fib/device/reduce.h>
+#include <fib/device/shared.h>
 #include <fib/device/vector.h>
 
 #include "shape.h"
@@ -12,8 +12,7 @@ using fib::u64;
 
 // logits [rows, kVocabulary] float32, token_ids [rows] int32. Grid: the blocks of a cluster, by
 // rows.
-__global__ void __launch_bounds__(kThreads)
-    argmax(const float* logits, int* token_ids) {
+__global__ void __launch_bounds__(kThreads) argmax(const float* logits, int* token_ids) {
   __shared__ u64 largest_here;
   fib::let_next_kernel_start();
   fib::wait_for_previous_kernel();

@@ -5,10 +5,10 @@
 // columns. Where tiles are few, the blocks of a cluster share K and add their sums, in a fixed
 // order, through each other's shared memory.
 
-#include <fib/device/async_copy.h>
 #include <fib/device/cluster.h>
 #include <fib/device/launch.h>
 #include <fib/device/mma.h>
+#include <fib/device/shared.h>
 #include <fib/device/tma.h>
 #include <fib/device/wgmma.h>
 
@@ -182,7 +182,7 @@ __global__ void __launch_bounds__(kTiledThreads, 1)
       // warps that compute have seen every stage filled, so no copy is under way any more; both
       // groups must be through before the stages are overwritten.
       constexpr int kStride = kBlockColumns + 4;
-      asm volatile("bar.sync 1, 256;" ::: "memory");
+      fib::warps_barrier<1, 256>();
       float* const tile_sums =
           reinterpret_cast<float*>(shared + (ring - fib::shared_address(shared)));
 #pragma unroll

@@ -53,36 +53,37 @@ __device__ __forceinline__ void start_tile(u32 stage, const Bf16* k_head, const 
   }
 }
 
+// A run of one request's tokens.
+struct Chunk {
+  u32 begin;   // position of the first token, as in Chunks
+  int tokens;
+  size_t request;
+  size_t slot;    // of the partial results
+  bool is_whole;  // the request has no other
+};
+
 struct HeadState {  // of two query heads: columns 2c and 2c + 1 of a tile
   float maximum[2] = {minus_infinity(), minus_infinity()};  // in powers of two
   float sum[2] = {0.0f, 0.0f};                              // of this lane's tokens
 };
 
-}  // namespace
-
-// q [batch, kHeads, kHeadDim], caches [pages, kPageSize, kKvHeads, kHeadDim], output like q: bf16;
-// lse [batch, kHeads] and partial_lse [slots, kHeads] float32, base 2;
-// partial_output [slots, kHeads, kHeadDim] float32, normalised.
-// Grid: chunks x kHeadBlocks, block (32, kWarps); chunk i writes slot first_slot + i.
-__global__ void __launch_bounds__(32 * kWarps)
-    decode(const Bf16* __restrict__ q, const Bf16* __restrict__ k_cache,
-           const Bf16* __restrict__ v_cache, const int* __restrict__ kv_indices,
-           Bf16* __restrict__ output, float* __restrict__ lse, float* __restrict__ partial_output,
-           float* __restrict__ partial_lse, float scale_log2, int first_slot,
-           const __grid_constant__ Chunks chunks) {
+// Attends a chunk for one KV head and some of the query heads that share it: `part`, of
+// kHeadBlocks.
+__device__ __forceinline__ void attend(const Chunk& chunk, int part, const Bf16* q,
+                                       const Bf16* k_cache, const Bf16* v_cache,
+                                       const int* kv_indices, Bf16* output, float* lse,
+                                       float* partial_output, float* partial_lse,
+                                       float scale_log2) {
   extern __shared__ __align__(128) unsigned char shared[];
   const int lane = threadIdx.x, warp = threadIdx.y;
   const int g = lane / 4, c = lane % 4;
-  const int chunk = blockIdx.x / kHeadBlocks;
-  const int kv_head = blockIdx.x % kHeadBlocks / kBlocksPerKvHead;
-  const int group_begin = blockIdx.x % kBlocksPerKvHead * kBlockHeads;
+  const int kv_head = part / kBlocksPerKvHead;
+  const int group_begin = part % kBlocksPerKvHead * kBlockHeads;
   const int heads = min(kBlockHeads, kGroup - group_begin);
   const int first_head = kv_head * kGroup + group_begin;
-  const u32 begin = chunks.begin[chunk];
-  const u32 packed = chunks.request[chunk];
-  const int tokens = packed & 0x3FFF;
-  const bool is_whole = packed >> 14 & 1;
-  const size_t request = packed >> 15;
+  const u32 begin = chunk.begin;
+  const int tokens = chunk.tokens;
+  const size_t request = chunk.request;
   const int tiles = (tokens + kTileTokens - 1) / kTileTokens;
   const Bf16* k_head = k_cache + kv_head * kHeadDim;
   const Bf16* v_head = v_cache + kv_head * kHeadDim;
@@ -239,28 +240,26 @@ __global__ void __launch_bounds__(32 * kWarps)
     }
     value = tokens > 0 ? value / sum : 0.0f;
     const float log_sum = tokens > 0 ? maximum + log2f(sum) : minus_infinity();
-    if (is_whole) {
+    if (chunk.is_whole) {
       const size_t to = request * kHeads + first_head + head;
       from_float(value, output[to * kHeadDim + dim]);
       if (dim == 0) lse[to] = log_sum;
     } else {
-      const size_t to = static_cast<size_t>(first_slot + chunk) * kHeads + first_head + head;
+      const size_t to = chunk.slot * kHeads + first_head + head;
       partial_output[to * kHeadDim + dim] = value;
       if (dim == 0) partial_lse[to] = log_sum;
     }
   }
 }
 
-// Weighs the chunks of a request together. Grid: merges x kHeads, block kHeadDim. It may be
-// launched while decode still runs, so no pointer is __restrict__: the compiler might otherwise
-// read ahead of the wait.
-__global__ void __launch_bounds__(kHeadDim)
-    merge(const float* partial_output, const float* partial_lse, Bf16* output, float* lse,
-          const __grid_constant__ Merges merges) {
-  asm volatile("griddepcontrol.wait;" ::: "memory");
-  const int entry = blockIdx.x / kHeads, head = blockIdx.x % kHeads, dim = threadIdx.x;
-  const size_t first = static_cast<size_t>(merges.first_slot[entry]) * kHeads + head;
-  const int slots = merges.slots[entry];
+// Weighs a request's chunks together: head blockIdx.x % kHeads, dimension threadIdx.x. The pointers
+// aren't __restrict__: merge may be launched while decode still runs, and the compiler might
+// otherwise read ahead of the wait.
+__device__ __forceinline__ void merge_chunks(const float* partial_output, const float* partial_lse,
+                                             Bf16* output, float* lse, size_t request,
+                                             size_t first_slot, int slots) {
+  const int head = blockIdx.x % kHeads, dim = threadIdx.x;
+  const size_t first = first_slot * kHeads + head;
   float maximum = minus_infinity();
   for (int i = 0; i < slots; ++i) {
     maximum = fmaxf(maximum, partial_lse[first + static_cast<size_t>(i) * kHeads]);
@@ -273,7 +272,118 @@ __global__ void __launch_bounds__(kHeadDim)
     value += weight * partial_output[at * kHeadDim + dim];
     sum += weight;
   }
-  const size_t to = static_cast<size_t>(merges.request[entry]) * kHeads + head;
+  const size_t to = request * kHeads + head;
   from_float(value / sum, output[to * kHeadDim + dim]);
   if (dim == 0) lse[to] = maximum + log2f(sum);
+}
+
+// Tokens of a request, known to the device alone.
+__device__ __forceinline__ int request_tokens(const int* kv_indptr, const int* kv_last_page_len,
+                                              int request) {
+  const int pages = __ldg(kv_indptr + request + 1) - __ldg(kv_indptr + request);
+  if (kPageSize == 1 || pages == 0) return pages;
+  return (pages - 1) * kPageSize + __ldg(kv_last_page_len + request);
+}
+
+__device__ __forceinline__ int chunks_of(int tokens, int limit) {
+  return tokens == 0 ? 1 : (tokens + limit - 1) / limit;
+}
+
+}  // namespace
+
+// q [batch, kHeads, kHeadDim], caches [pages, kPageSize, kKvHeads, kHeadDim], output like q: bf16;
+// lse [batch, kHeads] and partial_lse [slots, kHeads] float32, base 2;
+// partial_output [slots, kHeads, kHeadDim] float32, normalised.
+
+// The work as the host cut it. Grid: chunks x kHeadBlocks, block (32, kWarps); chunk i writes slot
+// first_slot + i.
+__global__ void __launch_bounds__(32 * kWarps)
+    decode(const Bf16* __restrict__ q, const Bf16* __restrict__ k_cache,
+           const Bf16* __restrict__ v_cache, const int* __restrict__ kv_indices,
+           Bf16* __restrict__ output, float* __restrict__ lse, float* __restrict__ partial_output,
+           float* __restrict__ partial_lse, float scale_log2, int first_slot,
+           const __grid_constant__ Chunks chunks) {
+  const int index = blockIdx.x / kHeadBlocks;
+  const u32 packed = chunks.request[index];
+  const Chunk chunk = {chunks.begin[index], static_cast<int>(packed & 0x3FFF), packed >> 15,
+                       static_cast<size_t>(first_slot + index), (packed >> 14 & 1) != 0};
+  attend(chunk, blockIdx.x % kHeadBlocks, q, k_cache, v_cache, kv_indices, output, lse,
+         partial_output, partial_lse, scale_log2);
+}
+
+// Grid: merges x kHeads, block kHeadDim.
+__global__ void __launch_bounds__(kHeadDim)
+    merge(const float* partial_output, const float* partial_lse, Bf16* output, float* lse,
+          const __grid_constant__ Merges merges) {
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+  const int entry = blockIdx.x / kHeads;
+  merge_chunks(partial_output, partial_lse, output, lse, merges.request[entry],
+               merges.first_slot[entry], merges.slots[entry]);
+}
+
+// The same where only the device knows the lengths: each block cuts the requests again and finds
+// its chunk, so one grid serves every length. kv_last_page_len isn't read with pages of one token.
+// slots [batch]: first slot and number of slots of each request, for merge_live. Grid: (places +
+// batch) x kHeadBlocks; a chunk is a share of all tokens, so there are at most that many.
+__global__ void __launch_bounds__(32 * kWarps)
+    decode_live(const Bf16* __restrict__ q, const Bf16* __restrict__ k_cache,
+                const Bf16* __restrict__ v_cache, const int* __restrict__ kv_indptr,
+                const int* __restrict__ kv_indices, const int* __restrict__ kv_last_page_len,
+                Bf16* __restrict__ output, float* __restrict__ lse,
+                float* __restrict__ partial_output, float* __restrict__ partial_lse,
+                int2* __restrict__ slots, float scale_log2, int batch, int places) {
+  const int index = blockIdx.x / kHeadBlocks, part = blockIdx.x % kHeadBlocks;
+  const int lane = threadIdx.x;
+  // 64 bits: pages of all requests together.
+  const long long all = static_cast<long long>(__ldg(kv_indptr + batch)) * kPageSize;
+  const int share = static_cast<int>((all + places - 1) / places);
+  const int limit = max((share + 63) / 64 * 64, kMinLiveTokens);
+
+  // Each warp looks for the request that holds chunk `index`: 32 requests at a time.
+  int before = 0;  // chunks of the requests passed
+  for (int first = 0; first < batch; first += 32) {
+    const bool is_request = first + lane < batch;
+    const int tokens =
+        is_request ? request_tokens(kv_indptr, kv_last_page_len, first + lane) : 0;
+    const int chunks = is_request ? chunks_of(tokens, limit) : 0;
+    int upto = chunks;  // of the lanes up to this one
+#pragma unroll
+    for (int step = 1; step < 32; step *= 2) {
+      const int lower = __shfl_up_sync(0xFFFFFFFFu, upto, step);
+      if (lane >= step) upto += lower;
+    }
+    const unsigned after = __ballot_sync(0xFFFFFFFFu, before + upto > index);
+    if (after == 0) {
+      before += __shfl_sync(0xFFFFFFFFu, upto, 31);
+      continue;
+    }
+    const int owner = __ffs(after) - 1;
+    const int parts = __shfl_sync(0xFFFFFFFFu, chunks, owner);
+    const int first_slot = before + __shfl_sync(0xFFFFFFFFu, upto, owner) - parts;
+    const int length = __shfl_sync(0xFFFFFFFFu, tokens, owner);
+    const int request = first + owner;
+    // Even parts of whole tiles for each warp.
+    const int step = ((length + parts - 1) / parts + 63) / 64 * 64;
+    const int from = (index - first_slot) * step;
+    if (index == first_slot && part == 0 && threadIdx.y == 0 && lane == 0) {
+      slots[request] = make_int2(first_slot, parts);
+    }
+    const u32 begin = static_cast<u32>(__ldg(kv_indptr + request)) * kPageSize + from;
+    const Chunk chunk = {begin, min(step, length - from), static_cast<size_t>(request),
+                         static_cast<size_t>(index), parts == 1};
+    attend(chunk, part, q, k_cache, v_cache, kv_indices, output, lse, partial_output, partial_lse,
+           scale_log2);
+    return;
+  }
+}
+
+// Grid: batch x kHeads, block kHeadDim.
+__global__ void __launch_bounds__(kHeadDim)
+    merge_live(const float* partial_output, const float* partial_lse, Bf16* output, float* lse,
+               const int2* slots) {
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+  const int request = blockIdx.x / kHeads;
+  const int2 held = slots[request];
+  if (held.y == 1) return;
+  merge_chunks(partial_output, partial_lse, output, lse, request, held.x, held.y);
 }

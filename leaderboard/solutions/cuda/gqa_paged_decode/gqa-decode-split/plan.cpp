@@ -9,13 +9,17 @@ struct Request {
   int64_t tokens;
 };
 
+// Blocks that run at once.
+int64_t places_of(const FibPlanDevice& device) {
+  const int64_t per_multiprocessor =
+      device.max_shared_bytes_per_multiprocessor / (kSharedBytes + 1024);
+  return device.multiprocessors * (per_multiprocessor > 0 ? per_multiprocessor : 1);
+}
+
 // Tokens a chunk: one chunk for each place where a block can run, so that all end together; several
 // of about a thousand where there is more work than that; but enough to be worth a merge.
 int64_t chunk_tokens(int64_t total_tokens, const FibPlanDevice& device) {
-  const int64_t per_multiprocessor =
-      device.max_shared_bytes_per_multiprocessor / (kSharedBytes + 1024);
-  const int64_t places = device.multiprocessors * (per_multiprocessor > 0 ? per_multiprocessor : 1);
-  const int64_t share = total_tokens * kHeadBlocks / places;
+  const int64_t share = total_tokens * kHeadBlocks / places_of(device);
   const int64_t rounds = share / 1024 + 1;
   const int64_t wanted = (share / rounds + 63) / 64 * 64;
   return wanted < 128 ? 128 : wanted;
@@ -28,7 +32,9 @@ class DecodePlanner {
 
   void run() {
     if (batch_ >= 1 << 17) return plan_.fail("batch_size of 131072 or more");
-    if (batch_ == 0 || !read_requests()) return;
+    if (batch_ == 0) return;
+    if (!problem_.has_host("kv_indptr")) return plan_live();
+    if (!read_requests()) return;
     int64_t total_tokens = 0;
     for (int64_t i = 0; i < batch_; ++i) total_tokens += request(i).tokens;
     limit_ = chunk_tokens(total_tokens, problem_.device());
@@ -49,6 +55,52 @@ class DecodePlanner {
 
   int64_t chunks_of(const Request& request) const {
     return request.tokens == 0 ? 1 : (request.tokens + limit_ - 1) / limit_;
+  }
+
+  // From the axes alone: the kernels cut the work where it runs, in at most a chunk for each place
+  // and one more a request.
+  void plan_live() {
+    const int64_t capacity = problem_.axis("num_kv_indices") * kPageSize;
+    const int64_t most = (capacity + kMinLiveTokens - 1) / kMinLiveTokens;
+    int64_t places = (places_of(problem_.device()) + kHeadBlocks - 1) / kHeadBlocks;
+    if (places > most) places = most;
+    if (places < 1) places = 1;
+    const int64_t chunks = places + batch_;
+    partial_output_ = plan_.workspace(chunks * kHeads * kHeadDim * 4);
+    partial_lse_ = plan_.workspace(chunks * kHeads * 4);
+    const fib::PlanPointer slots = plan_.workspace(batch_ * 8);
+    plan_.launch("decode_live")
+        .grid(chunks * kHeadBlocks)
+        .block(32, kWarps)
+        .shared_bytes(kSharedBytes)
+        .arg(problem_.input("q"))
+        .arg(problem_.input("k_cache"))
+        .arg(problem_.input("v_cache"))
+        .arg(problem_.input("kv_indptr"))
+        .arg(problem_.input("kv_indices"))
+        .arg(problem_.input("kv_indptr"))  // stands in for kv_last_page_len, which isn't read
+        .arg(problem_.output("output"))
+        .arg(problem_.output("lse"))
+        .arg(partial_output_)
+        .arg(partial_lse_)
+        .arg(slots)
+        .arg(scale_log2())
+        .arg(static_cast<int>(batch_))
+        .arg(static_cast<int>(places));
+    plan_.launch("merge_live")
+        .grid(batch_ * kHeads)
+        .block(kHeadDim)
+        .programmatic()
+        .arg(partial_output_)
+        .arg(partial_lse_)
+        .arg(problem_.output("output"))
+        .arg(problem_.output("lse"))
+        .arg(slots);
+  }
+
+  float scale_log2() const {
+    constexpr double kLog2E = 1.4426950408889634;
+    return static_cast<float>(problem_.scalar("sm_scale") * kLog2E);
   }
 
   void plan_decode() {
@@ -77,7 +129,6 @@ class DecodePlanner {
   }
 
   void launch_decode(const Chunks& chunks, int count, int first_slot) {
-    constexpr double kLog2E = 1.4426950408889634;
     plan_.launch("decode")
         .grid(int64_t{count} * kHeadBlocks)
         .block(32, kWarps)
@@ -90,7 +141,7 @@ class DecodePlanner {
         .arg(problem_.output("lse"))
         .arg(partial_output_)
         .arg(partial_lse_)
-        .arg(static_cast<float>(problem_.scalar("sm_scale") * kLog2E))
+        .arg(scale_log2())
         .arg(first_slot)
         .arg(chunks);
   }

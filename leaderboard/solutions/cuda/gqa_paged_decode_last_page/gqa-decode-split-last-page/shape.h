@@ -25,6 +25,7 @@ enum : int {
   kMaxChunks = 448,      // in a launch
   kMaxTokens = 1 << 13,  // of a chunk
   kMaxMerges = 320,      // in a launch
+  kMinLiveTokens = 128,  // of a chunk cut on the device
 };
 static_assert(kHeads % kKvHeads == 0 && kHeadDim % 16 == 0 && kHeadDim <= 256,
               "whole groups of query heads; head_dim a multiple of 16 up to 256");
