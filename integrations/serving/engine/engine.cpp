@@ -137,6 +137,10 @@ class ThreadedEngine : public Engine {
     const Step* step = scheduler_.plan();
     drop_stash_if_due();
     if (step == nullptr) return deliver();
+    {
+      const std::lock_guard lock(mutex_);
+      publish_stats();  // who was admitted waits no more
+    }
 
     const auto run_begin = Clock::now();
     Result<StepResult> result = executor_.run(*step);
