@@ -1,0 +1,13 @@
+// gemm_bf16_f32: C = A @ B.T with fp32 accumulation, not rounded.
+// A [M, K] bf16, B [N, K] bf16 -> C [M, N] fp32. N and K are known at compile time.
+
+#include <fib/cpu/gemm.h>
+
+extern "C" int fib_run(const FibCall* call) {
+  fib::Gemm<FIB_AXIS_N, FIB_AXIS_K, float> gemm{
+      static_cast<const uint16_t*>(call->inputs[0].data),
+      static_cast<const uint16_t*>(call->inputs[1].data),
+      static_cast<float*>(call->outputs[0].data), call->inputs[0].shape[0]};
+  gemm.run(call);
+  return 0;
+}
