@@ -33,8 +33,8 @@ class DecodePlanner {
   void run() {
     if (batch_ >= 1 << 17) return plan_.fail("batch_size of 131072 or more");
     if (batch_ == 0) return;
-    const bool has_lengths = problem_.has_host("kv_indptr") && problem_.has_host("kv_last_page_len");
-    if (!has_lengths) return plan_live();
+    if (!problem_.has_host("kv_indptr")) return plan_live();
+    if (!problem_.has_host("kv_last_page_len")) return plan_live();
     if (!read_requests()) return;
     int64_t total_tokens = 0;
     for (int64_t i = 0; i < batch_; ++i) total_tokens += request(i).tokens;
