@@ -55,7 +55,8 @@ struct Stream {
   u32 parity;  // of the barrier it waits for next
 
   // All threads of the block, with `shared` of Shape::kSharedBytes, aligned to 128.
-  __device__ __forceinline__ explicit Stream(void* shared) : ring(shared_address(shared)), stage(0) {
+  __device__ __forceinline__ explicit Stream(void* shared)
+      : ring(shared_address(shared)), stage(0) {
     parity = threadIdx.x / 32 == kStreamWarps ? 1 : 0;
     if (threadIdx.x == 0) {
       for (int i = 0; i < Shape::kStages; ++i) {
@@ -98,12 +99,14 @@ struct Stream {
   __device__ __forceinline__ void multiply(int depth, Sums& sums) {
     constexpr int kRowSpan = Shape::kRowTiles * 16, kTokenSpan = Shape::kTokenTiles * 8;
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    const u32 weights = at(stage) + (first_row(warp) + lane % 16) * Shape::kRowBytes + lane / 16 * 16;
+    const u32 weights =
+        at(stage) + (first_row(warp) + lane % 16) * Shape::kRowBytes + lane / 16 * 16;
     // Lanes beyond 15 give addresses that count only where two token tiles are read at once.
-    const u32 tokens = at(stage) + (Shape::kRows + first_token(warp) + lane % 8 +
-                                    (kTokenSpan > 8 ? lane / 16 * 8 : 0)) *
-                                       Shape::kRowBytes +
-                       lane / 8 % 2 * 16;
+    const u32 tokens =
+        at(stage) +
+        (Shape::kRows + first_token(warp) + lane % 8 + (kTokenSpan > 8 ? lane / 16 * 8 : 0)) *
+            Shape::kRowBytes +
+        lane / 8 % 2 * 16;
     barrier_wait(filled(stage), parity);
 #pragma unroll
     for (int i = 0; i < Shape::kStep / 16 / Shape::kSlices; ++i) {
@@ -138,9 +141,7 @@ struct Stream {
   }
 
   // Among the multiplying warps alone.
-  __device__ __forceinline__ static void barrier() {
-    warps_barrier<1, 32 * kStreamWarps>();
-  }
+  __device__ __forceinline__ static void barrier() { warps_barrier<1, 32 * kStreamWarps>(); }
 
   // Puts token tile t of every warp's sums at `to`, kChunkBytes: a chunk. Its i-th token is token
   // chunk_token(t, i) of the stage.

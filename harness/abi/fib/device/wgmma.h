@@ -1,10 +1,10 @@
 #pragma once
 
 // Warpgroup tensor core instructions of sm_90a (PTX ISA, wgmma.mma_async): D[64 x N] += A[64 x 16]
-// * B[16 x N], fp16 or bf16 in, float32 sums; A and B lie in shared memory as rows along K of 64 values (128 bytes), swizzled by
-// the copy engine (CU_TENSOR_MAP_SWIZZLE_128B), tiles at multiples of 1024 bytes. Four warps in
-// step; warp w of them has rows 16 w .. 16 w + 15, in fragments as in mma.h: d[4 j + i] is row
-// g + 8 (i / 2), column 8 j + 2 c + i % 2.
+// * B[16 x N], fp16 or bf16 in, float32 sums; A and B lie in shared memory as rows along K of 64
+// values (128 bytes), swizzled by the copy engine (CU_TENSOR_MAP_SWIZZLE_128B), tiles at multiples
+// of 1024 bytes. Four warps in step; warp w of them has rows 16 w .. 16 w + 15, in fragments as in
+// mma.h: d[4 j + i] is row g + 8 (i / 2), column 8 j + 2 c + i % 2.
 
 #include <fib/device/convert.h>
 
@@ -48,38 +48,39 @@ struct Wgmma;
 #define FIB_WGMMA_R4 "%0, %1, %2, %3"
 #define FIB_WGMMA_R8 FIB_WGMMA_R4 ", %4, %5, %6, %7"
 #define FIB_WGMMA_R16 FIB_WGMMA_R8 ", %8, %9, %10, %11, %12, %13, %14, %15"
-#define FIB_WGMMA_R32 FIB_WGMMA_R16 \
+#define FIB_WGMMA_R32                                                   \
+  FIB_WGMMA_R16                                                         \
   ", %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, " \
   "%29, %30, %31"
-#define FIB_WGMMA_R64 FIB_WGMMA_R32 \
+#define FIB_WGMMA_R64                                                   \
+  FIB_WGMMA_R32                                                         \
   ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, " \
-  "%45, %46, %47, %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, " \
+  "%45, %46, %47, %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, "   \
   "%58, %59, %60, %61, %62, %63"
-#define FIB_WGMMA_R128 FIB_WGMMA_R64 \
-  ", %64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, " \
-  "%77, %78, %79, %80, %81, %82, %83, %84, %85, %86, %87, %88, %89, " \
+#define FIB_WGMMA_R128                                                   \
+  FIB_WGMMA_R64                                                          \
+  ", %64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, "  \
+  "%77, %78, %79, %80, %81, %82, %83, %84, %85, %86, %87, %88, %89, "    \
   "%90, %91, %92, %93, %94, %95, %96, %97, %98, %99, %100, %101, %102, " \
-  "%103, %104, %105, %106, %107, %108, %109, %110, %111, %112, %113, " \
-  "%114, %115, %116, %117, %118, %119, %120, %121, %122, %123, %124, " \
+  "%103, %104, %105, %106, %107, %108, %109, %110, %111, %112, %113, "   \
+  "%114, %115, %116, %117, %118, %119, %120, %121, %122, %123, %124, "   \
   "%125, %126, %127"
-#define FIB_WGMMA(n, count, type, a_at, b_at, adds_at)                                      \
-  asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, " adds_at                                 \
-               ", 0;\n"                                                                     \
-               "wgmma.mma_async.sync.aligned.m64n" #n "k16.f32." #type "." #type             \
-               " {" FIB_WGMMA_R##count "}, " a_at ", " b_at ", p, 1, 1, 0, 0;\n}\n"         \
-               : FIB_WGMMA_D##count(0)                                                      \
+#define FIB_WGMMA(n, count, type, a_at, b_at, adds_at)                              \
+  asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, " adds_at                          \
+               ", 0;\n"                                                             \
+               "wgmma.mma_async.sync.aligned.m64n" #n "k16.f32." #type "." #type    \
+               " {" FIB_WGMMA_R##count "}, " a_at ", " b_at ", p, 1, 1, 0, 0;\n}\n" \
+               : FIB_WGMMA_D##count(0)                                              \
                : "l"(a), "l"(b), "r"(static_cast<int>(is_adding)))
-#define FIB_WGMMA_WIDTH(n, count, a_at, b_at, adds_at)                                      \
-  template <>                                                                               \
-  struct Wgmma<n> {                                                                         \
-    __device__ static __forceinline__ void fp16(float (&d)[count], u64 a, u64 b,            \
-                                                bool is_adding) {                           \
-      FIB_WGMMA(n, count, f16, a_at, b_at, adds_at);                                        \
-    }                                                                                       \
-    __device__ static __forceinline__ void bf16(float (&d)[count], u64 a, u64 b,            \
-                                                bool is_adding) {                           \
-      FIB_WGMMA(n, count, bf16, a_at, b_at, adds_at);                                       \
-    }                                                                                       \
+#define FIB_WGMMA_WIDTH(n, count, a_at, b_at, adds_at)                                             \
+  template <>                                                                                      \
+  struct Wgmma<n> {                                                                                \
+    __device__ static __forceinline__ void fp16(float (&d)[count], u64 a, u64 b, bool is_adding) { \
+      FIB_WGMMA(n, count, f16, a_at, b_at, adds_at);                                               \
+    }                                                                                              \
+    __device__ static __forceinline__ void bf16(float (&d)[count], u64 a, u64 b, bool is_adding) { \
+      FIB_WGMMA(n, count, bf16, a_at, b_at, adds_at);                                              \
+    }                                                                                              \
   }
 FIB_WGMMA_WIDTH(8, 4, "%4", "%5", "%6");
 FIB_WGMMA_WIDTH(16, 8, "%8", "%9", "%10");

@@ -5,7 +5,9 @@
 enum : int {
   kVocabulary = FIB_AXIS_vocab_size,
   // The widest access, in values of 4 bytes, that divides a row.
-  kWidth = kVocabulary % 4 == 0 ? 4 : kVocabulary % 2 == 0 ? 2 : 1,
+  kWidth = kVocabulary % 4 == 0   ? 4
+           : kVocabulary % 2 == 0 ? 2
+                                  : 1,
   kVectors = kVocabulary / kWidth,  // accesses a row
   kThreads = 1024,
 };

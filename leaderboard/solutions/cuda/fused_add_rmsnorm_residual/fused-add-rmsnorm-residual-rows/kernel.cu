@@ -1,6 +1,7 @@
-// rmsnorm(hidden_states + residual), and the sum itself, in one pass: a group of kThreads threads holds the sum of a
-// whole row in registers as float32, so each value crosses device memory once and what is normalised is
-// the sum before it was rounded. Short rows share a block, long rows have one to themselves.
+// rmsnorm(hidden_states + residual), and the sum itself, in one pass: a group of kThreads threads
+// holds the sum of a whole row in registers as float32, so each value crosses device memory once
+// and what is normalised is the sum before it was rounded. Short rows share a block, long rows have
+// one to themselves.
 
 #include <fib/device/launch.h>
 #include <fib/device/reduce.h>
@@ -16,8 +17,7 @@ using fib::Bf16;
 template <int kThreads>
 __global__ void __launch_bounds__(kThreads* rows_per_block(kThreads))
     fused_add_rmsnorm(const Bf16* hidden_states, const Bf16* residual,
-                      const Bf16* __restrict__ weight, Bf16* output, Bf16* residual_out,
-                      int rows) {
+                      const Bf16* __restrict__ weight, Bf16* output, Bf16* residual_out, int rows) {
   constexpr int kPerThread = (kVectors + kThreads - 1) / kThreads;
   const int row = blockIdx.x * rows_per_block(kThreads) + threadIdx.y;
   // Lanes of a row beyond the end go on with the last row: the shuffles need them.

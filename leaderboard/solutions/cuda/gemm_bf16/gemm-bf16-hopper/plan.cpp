@@ -89,7 +89,7 @@ Split choose_split(int64_t m, int64_t n, int64_t k, int multiprocessors) {
 }
 
 void launch_tiled(const fib::PlanProblem& problem, fib::Plan& plan, const Choice& choice,
-                 int64_t first_row, int64_t rows) {
+                  int64_t first_row, int64_t rows) {
   const int64_t n = problem.axis("N"), k = problem.axis("K");
   const int64_t multiprocessors = problem.device().multiprocessors;
   const int64_t blocks = choice.tiles < multiprocessors ? choice.tiles : multiprocessors;
@@ -158,7 +158,8 @@ void launch_stream(const fib::PlanProblem& problem, fib::Plan& plan) {
 void plan_gemm(const fib::PlanProblem& problem, fib::Plan& plan) {
   const int64_t m = problem.axis("M"), n = problem.axis("N"), k = problem.axis("K");
   if (m == 0) return;
-  if (k % 8 != 0) return plan.fail("K must be a multiple of 8: rows are copied in pieces of 16 bytes");
+  if (k % 8 != 0)
+    return plan.fail("K must be a multiple of 8: rows are copied in pieces of 16 bytes");
   const int multiprocessors = problem.device().multiprocessors;
   // Beyond 32 rows of A, B's tiles of 64 rows fetch more of A than of B.
   const bool is_streamed = m <= 32 || (m <= 64 && n <= 64 * 2 * int64_t{multiprocessors});

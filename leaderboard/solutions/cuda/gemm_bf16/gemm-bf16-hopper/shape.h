@@ -21,8 +21,8 @@ constexpr int stream_stages(int rows, int tokens) {
   return fitting < 8 ? fitting : 8;
 }
 template <int kRows, int kTokens>
-using Streamed = fib::StreamShape<kRows, kTokens, stream_step(kRows, kTokens),
-                                  stream_stages(kRows, kTokens)>;
+using Streamed =
+    fib::StreamShape<kRows, kTokens, stream_step(kRows, kTokens), stream_stages(kRows, kTokens)>;
 
 // Many: a block computes kBlockColumns columns of C (rows of B) for `tokens` rows of A.
 enum : int {

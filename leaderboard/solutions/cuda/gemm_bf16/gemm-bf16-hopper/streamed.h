@@ -21,9 +21,9 @@ struct StreamPlace {
   }
 };
 
-// a [m, kK], b [kN, kK] bf16, c [m, kN], m at most kTokens. Grid: blocks that walk over the tiles of
-// B, by the blocks that share K (one cluster; then a block has one tile); `k_share` of K a block, a
-// multiple of the step.
+// a [m, kK], b [kN, kK] bf16, c [m, kN], m at most kTokens. Grid: blocks that walk over the tiles
+// of B, by the blocks that share K (one cluster; then a block has one tile); `k_share` of K a
+// block, a multiple of the step.
 template <int kRows, int kTokens>
 __global__ void __launch_bounds__(fib::kStreamThreads, 2)
     stream(const fib::Bf16* a, const fib::Bf16* b, Output* c, int m, int k_share) {

@@ -50,10 +50,10 @@ struct Place {
   ExpertTiles tiles;
   int end;  // one past the last tile
   int tile, k;
-  int first_row, half_rows;   // of the tile
-  int tokens;                 // that exist
-  int rows[kTokensPerLane];   // of the activations, this lane's
-  const Bf16* weights;        // [kHalves * kAllRows, kDepth]: the expert's
+  int first_row, half_rows;  // of the tile
+  int tokens;                // that exist
+  int rows[kTokensPerLane];  // of the activations, this lane's
+  const Bf16* weights;       // [kHalves * kAllRows, kDepth]: the expert's
 
   __device__ __forceinline__ void enter(const Bf16* all_weights) {
     if (tile >= end) return;

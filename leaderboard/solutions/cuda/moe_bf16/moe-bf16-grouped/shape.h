@@ -13,7 +13,8 @@ enum : int {
   kIntermediate = FIB_AXIS_intermediate_size,
   kRouteThreads = 1024,
 };
-static_assert(kHidden % 16 == 0 && kIntermediate % 16 == 0, "the tensor cores' step along the depth");
+static_assert(kHidden % 16 == 0 && kIntermediate % 16 == 0,
+              "the tensor cores' step along the depth");
 
 // The two products: gate and up rows over hidden_size, down rows over intermediate_size.
 enum Product { kGateUp, kDown };
@@ -28,8 +29,7 @@ constexpr int row_blocks(Product p, int tokens) {
 }
 constexpr int step_depth(int tokens) { return tokens >= 64 ? 64 : 128; }
 constexpr int stages(int tokens) {
-  const int stage =
-      (block_rows(tokens) + tokens) * (step_depth(tokens) * 2 + fib::kStreamPadding);
+  const int stage = (block_rows(tokens) + tokens) * (step_depth(tokens) * 2 + fib::kStreamPadding);
   return 104 * 1024 / stage;
 }
 template <int kTokens>
