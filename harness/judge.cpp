@@ -219,6 +219,7 @@ Verdict judge(const JudgeInput& input) {
     return verdict;
   }
   summarise_timings(input, verdict);
+  if (verdict.status != VerdictStatus::kPassed) return verdict;  // what is wrong need not be timed
   if (!is_checked_in_full(input) || verdict.timing(TimingMode::kCold) == nullptr) {
     verdict.status = VerdictStatus::kRuntimeError;
     verdict.reason = "not-measured";

@@ -125,6 +125,36 @@ TEST_F(JudgeTest, AnOutputThatWasNotComparedInFullDoesNotPass) {
   EXPECT_EQ(judged().reason, "precision");
 }
 
+TEST_F(JudgeTest, WhatIsWrongIsSaidToBeSoWithoutATiming) {
+  outcome_.timings.clear();
+  EXPECT_EQ(judged().reason, "not-measured");
+  outcome_.checks[0].elements_over_bound = 1;
+  outcome_.checks[0].first_bad_index = 9;
+  EXPECT_EQ(judged().reason, "wrong-values");
+  EXPECT_EQ(judged().status, VerdictStatus::kIncorrectNumerical);
+}
+
+TEST_F(JudgeTest, DrawsAreJudgedByTheirRecord) {
+  auto signature = std::make_shared<Signature>(*problem_.signature);
+  signature->fib.tolerances["output"] = {.rule = Tolerance::Rule::kDistribution};
+  problem_.signature = signature;
+  outcome_.worst_honest_ratio = {99.0};  // means nothing of draws
+  outcome_.draws.resize(1);
+  EXPECT_EQ(judged().status, VerdictStatus::kPassed) << judged().message;
+
+  DrawCheck same;
+  same.ranks.by_value = same.ranks.by_likelihood = std::vector<double>(50, 0.5);
+  outcome_.draws[0].add(same, 0);
+  EXPECT_EQ(judged().reason, "wrong-distribution");
+
+  outcome_.draws[0].first_bad_index = 17;
+  outcome_.draws[0].first_bad_value = 123;
+  outcome_.checks[0].elements_over_bound = 2;
+  EXPECT_EQ(judged().reason, "impossible-draw");
+  EXPECT_EQ(judged().message,
+            "123 at output[2, 1] is outside the set that may be drawn; 2 of 32 draws are");
+}
+
 TEST_F(JudgeTest, ThrottleReasonsMarkTheTiming) {
   outcome_.timings[0].samples[3].throttle_reasons = 0x1;  // idle
   EXPECT_FALSE(judged().timing(TimingMode::kCold)->throttled);

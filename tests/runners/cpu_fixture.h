@@ -110,6 +110,7 @@ class CpuTest : public testing::Test {
       EXPECT_EQ(outcome.checks[i].nonfinite_mismatches, 0) << problem.outputs[i].name;
       EXPECT_EQ(outcome.checks[i].elements_over_bound, 0) << problem.outputs[i].name;
       EXPECT_LE(outcome.worst_honest_ratio[i], tolerance.honest_factor) << problem.outputs[i].name;
+      EXPECT_GT(outcome.draws[i].p_value(), 1e-6) << problem.outputs[i].name;  // 1: no draws
     }
   }
 

@@ -37,22 +37,41 @@ std::vector<Case> cases() {
   };
 }
 
+// Operations that there is no skeleton of.
+std::vector<Case> bare_cases() {
+  return {
+      {"rope", "rope/rope_append", "rope_append_h4_kv2_d32_ps8",
+       {{"num_tokens", 29}, {"max_positions", 100}, {"num_pages", 5}},
+       {"rope_append/rope-append-tokens"}},
+      {"qk_norm_rope", "rope/qk_norm_rope_append", "qk_norm_rope_append_h6_kv2_d96_ps8",
+       {{"num_tokens", 29}, {"max_positions", 100}, {"num_pages", 5}},
+       {"qk_norm_rope_append/qk-norm-rope-append-tokens"}},
+      {"sampling", "sampling/sampling_from_logits", "sampling_from_logits_v1003",
+       {{"num_tokens", 301}},
+       {"sampling_from_logits/sampling-thresholds"}},
+  };
+}
+
 class CpuSolutionsTest : public CpuTest, public testing::WithParamInterface<Case> {
  protected:
   CpuSolutionsTest() { config_.modes = {}; }
   Problem problem_ = problem_of(signature_of(GetParam().family, GetParam().signature),
                                 GetParam().axes);
-};
 
-TEST_P(CpuSolutionsTest, HouseSolutionsPass) {
-  for (const std::string& path : GetParam().solutions) {
-    SCOPED_TRACE(path);
-    const Solution solution =
-        must(read_solution_folder(source_folder() / "leaderboard/solutions/cpu" / path));
-    EXPECT_TRUE(runner().supports(solution, *problem_.signature).ok);
-    expect_right(measure_one(problem_, solution), problem_);
+  void expect_house_solutions_right() {
+    for (const std::string& path : GetParam().solutions) {
+      SCOPED_TRACE(path);
+      const Solution solution =
+          must(read_solution_folder(source_folder() / "leaderboard/solutions/cpu" / path));
+      EXPECT_TRUE(runner().supports(solution, *problem_.signature).ok);
+      expect_right(measure_one(problem_, solution), problem_);
+    }
   }
-}
+};
+class CpuBareSolutionsTest : public CpuSolutionsTest {};
+
+TEST_P(CpuSolutionsTest, HouseSolutionsPass) { expect_house_solutions_right(); }
+TEST_P(CpuBareSolutionsTest, HouseSolutionsPass) { expect_house_solutions_right(); }
 
 TEST_P(CpuSolutionsTest, TheSkeletonPasses) {
   for (const SourceFile& file : cpu_skeleton(*problem_.signature))
@@ -63,6 +82,8 @@ TEST_P(CpuSolutionsTest, TheSkeletonPasses) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, CpuSolutionsTest, testing::ValuesIn(cases()),
+                         [](const auto& info) { return info.param.label; });
+INSTANTIATE_TEST_SUITE_P(All, CpuBareSolutionsTest, testing::ValuesIn(bare_cases()),
                          [](const auto& info) { return info.param.label; });
 
 class CpuSkeletonTest : public CpuTest {};

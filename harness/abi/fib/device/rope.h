@@ -1,69 +1,72 @@
 #pragma once
 
-// Rotary embedding of one head, shared by the lanes of a group: element i pairs with i + kDim / 2,
+// Rotary embedding of one head [2 * kHalf] bf16, shared by lanes: element i pairs with i + kHalf,
 // and a lane holds kWidth neighbouring pairs.
 
-#include <fib/device/reduce.h>
 #include <fib/device/vector.h>
 
 namespace fib {
 
-template <int kDim>
-struct RopeShape {
-  enum : int {
-    kHalf = kDim / 2,
-    // The widest access, in values of 2 bytes, that divides half a head.
-    kWidth = kHalf % 8 == 0 ? 8 : kHalf % 4 == 0 ? 4 : kHalf % 2 == 0 ? 2 : 1,
-    kVectors = kHalf / kWidth,  // lanes that hold something
-    // Lanes of a group: a power of two, for the shuffles.
-    kLanes = kVectors > 16 ? 32 : kVectors > 8 ? 16 : kVectors > 4 ? 8 : kVectors > 2 ? 4 : kVectors,
-  };
-  static_assert(kDim % 2 == 0 && kVectors <= 32, "a head doesn't fit a warp");
-};
-
-// A lane's part of a head.
-template <int kDim>
+// A lane's part of a head: elements at, at + 1 ... and the same kHalf further on.
+template <int kHalf, int kWidth>
 struct HeadPart {
-  static constexpr int width() { return RopeShape<kDim>::kWidth; }
-  static constexpr int half() { return RopeShape<kDim>::kHalf; }
+  Pack<Bf16, kWidth> low, high;
 
-  Pack<Bf16, RopeShape<kDim>::kWidth> low, high;
-
-  // Elements at, at + 1 ... and kDim / 2 further on, of a head [kDim] bf16.
   __device__ __forceinline__ void load_from(const Bf16* head, int at) {
-    low = load<Bf16, width()>(head + at);
-    high = load<Bf16, width()>(head + half() + at);
+    low = load<Bf16, kWidth>(head + at);
+    high = load<Bf16, kWidth>(head + kHalf + at);
   }
   __device__ __forceinline__ void store_to(Bf16* head, int at) const {
-    store<Bf16, width()>(head + at, low);
-    store<Bf16, width()>(head + half() + at, high);
+    store<Bf16, kWidth>(head + at, low);
+    store<Bf16, kWidth>(head + kHalf + at, high);
   }
 
   __device__ __forceinline__ float sum_of_squares() const {
     float sum = 0.0f;
 #pragma unroll
-    for (int i = 0; i < width(); ++i) {
-      sum += to_float(low.at[i]) * to_float(low.at[i]) + to_float(high.at[i]) * to_float(high.at[i]);
+    for (int i = 0; i < kWidth; ++i) {
+      const float x = to_float(low.at[i]), y = to_float(high.at[i]);
+      sum += x * x + y * y;
     }
     return sum;
   }
 
-  // cos_sin [kDim] float32 of the head's position: cosines, then sines. Each element is scaled
-  // before by `scale` and its own weight [kDim] bf16; without a weight it is not.
-  template <bool kHasWeight>
+  // cos_sin [2 * kHalf] float32 of the head's position: cosines, then sines.
+  __device__ __forceinline__ void turn(const float* cos_sin, int at) {
+    const Pack<float, kWidth> unit = splat(1.0f);
+    turn_scaled(cos_sin, unit, unit, at);
+  }
+  // Each element is multiplied before by `scale` and by its own weight [2 * kHalf] bf16.
   __device__ __forceinline__ void turn(const float* cos_sin, const Bf16* weight, float scale,
                                        int at) {
-    const auto cosine = load<float, width()>(cos_sin + at);
-    const auto sine = load<float, width()>(cos_sin + half() + at);
-    HeadPart scales;
-    if constexpr (kHasWeight) scales.load_from(weight, at);
+    HeadPart weights;
+    weights.load_from(weight, at);
+    Pack<float, kWidth> of_low, of_high;
 #pragma unroll
-    for (int i = 0; i < width(); ++i) {
-      float x = to_float(low.at[i]), y = to_float(high.at[i]);
-      if constexpr (kHasWeight) {
-        x *= scale * to_float(scales.low.at[i]);
-        y *= scale * to_float(scales.high.at[i]);
-      }
+    for (int i = 0; i < kWidth; ++i) {
+      of_low.at[i] = scale * to_float(weights.low.at[i]);
+      of_high.at[i] = scale * to_float(weights.high.at[i]);
+    }
+    turn_scaled(cos_sin, of_low, of_high, at);
+  }
+
+ private:
+  __device__ __forceinline__ static Pack<float, kWidth> splat(float value) {
+    Pack<float, kWidth> pack;
+#pragma unroll
+    for (int i = 0; i < kWidth; ++i) pack.at[i] = value;
+    return pack;
+  }
+
+  __device__ __forceinline__ void turn_scaled(const float* cos_sin,
+                                              const Pack<float, kWidth>& of_low,
+                                              const Pack<float, kWidth>& of_high, int at) {
+    const auto cosine = load<float, kWidth>(cos_sin + at);
+    const auto sine = load<float, kWidth>(cos_sin + kHalf + at);
+#pragma unroll
+    for (int i = 0; i < kWidth; ++i) {
+      const float x = to_float(low.at[i]) * of_low.at[i];
+      const float y = to_float(high.at[i]) * of_high.at[i];
       from_float(x * cosine.at[i] - y * sine.at[i], low.at[i]);
       from_float(y * cosine.at[i] + x * sine.at[i], high.at[i]);
     }
