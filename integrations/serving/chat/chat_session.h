@@ -1,0 +1,55 @@
+#pragma once
+
+// A conversation in a terminal: reads lines, lets the model answer, keeps what has been said.
+
+#include <functional>
+#include <iosfwd>
+#include <string>
+#include <vector>
+
+#include "integrations/serving/engine/engine.h"
+#include "integrations/serving/tokenizer/tokenizer.h"
+
+namespace fib {
+
+struct ChatOptions {
+  SamplingParams sampling;     // max_tokens: of one answer at most; the seed moves on with each
+  int context_length = 0;      // tokens that conversation and answer may have together
+  std::string system;          // the system message; empty: none
+  std::string prompt = "> ";   // before each line that is read; empty for input that is no terminal
+  // Asked often while the model answers; true ends the answer. May be empty.
+  std::function<bool()> is_interrupted;
+};
+
+struct ChatModel {  // what it refers to outlives the session
+  Engine& engine;
+  const Tokenizer& tokenizer;
+  // One named "none" is of a base model: it continues what was written, line by line.
+  const ChatTemplate& chat_template;
+};
+
+class ChatSession {
+ public:
+  ChatSession(ChatModel model, ChatOptions options);
+
+  // Until the input ends or says /quit; /reset forgets the conversation. What the conversation or
+  // the engine refuses is told in `out`, and the session goes on; an error is returned only when it
+  // can't: the device is lost.
+  Result<void> run(std::istream& in, std::ostream& out);
+
+ private:
+  Result<void> answer(std::string line, std::ostream& out);
+  Result<std::vector<TokenId>> fitting_prompt(std::ostream& out);
+  Result<std::vector<TokenId>> prompt() const;
+  Result<std::string> generate(std::vector<TokenId> prompt, std::ostream& out);
+  bool continues_text() const { return model_.chat_template.name() == "none"; }
+  void reset();
+
+  const ChatModel model_;
+  const ChatOptions options_;
+  std::vector<ChatMessage> messages_;  // with a template
+  std::string text_;                   // without
+  uint64_t num_answers_ = 0;
+};
+
+}  // namespace fib

@@ -1,0 +1,47 @@
+#!/usr/bin/env python3
+"""Runs a Python script in an environment that has the official openai client.
+
+    with_openai.py FOLDER SCRIPT ARGUMENT...
+
+The environment is made in FOLDER on the first call. Where that can't be done (no python3-venv, no
+way to PyPI) it says so and exits 77, which ctest counts as skipped.
+"""
+
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+
+PACKAGE = "openai==3.54.0"
+SKIPPED = 77
+
+
+def make_environment(folder):
+    """Made beside its place and moved there when it is whole; scripts in it are not used."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    staging = pathlib.Path(tempfile.mkdtemp(prefix=folder.name + ".", dir=folder.parent))
+    try:
+        for command in ([sys.executable, "-m", "venv", staging],
+                        [staging / "bin/python", "-m", "pip", "install", "--quiet",
+                         "--disable-pip-version-check", "--retries", "1", "--timeout", "20",
+                         PACKAGE]):
+            done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                  stderr=subprocess.STDOUT, text=True)
+            if done.returncode != 0:
+                print(f"skipped: can't make an environment with {PACKAGE}: {done.stdout.strip()}")
+                sys.exit(SKIPPED)
+        staging.rename(folder)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def main():
+    folder = pathlib.Path(sys.argv[1]) / PACKAGE.replace("==", "-")
+    if not folder.exists():
+        make_environment(folder)
+    sys.exit(subprocess.run([folder / "bin/python", "-B", *sys.argv[2:]]).returncode)
+
+
+if __name__ == "__main__":
+    main()
