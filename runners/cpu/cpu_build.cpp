@@ -24,10 +24,11 @@ std::vector<std::pair<std::string, std::string>> definitions_of(const Signature&
   return definitions;
 }
 
-std::string build_key(const BuildRequest& request, const SolutionManifest& manifest,
-                      const Toolchain& toolchain) {
+Result<std::string> build_key(const BuildRequest& request, const SolutionManifest& manifest,
+                              const Toolchain& toolchain) {
   Hasher hasher;
   hasher.add("cpu").add(uint64_t{FIB_CPU_ABI_VERSION});
+  hasher.add(FIB_TRY(hash_folder(toolchain.include_folder)));
   hasher.add(toolchain.compiler.string()).add(toolchain.version).add(host_cpu_identity());
   hasher.add(manifest.entry);
   for (const auto* flags : {&toolchain.flags, &manifest.flags}) {
@@ -68,7 +69,7 @@ Result<BuildOutcome> build_cpu_solution(const BuildRequest& request, const Toolc
   artifact->solution_key = solution_key(request.solution);
   artifact->manifest = FIB_TRY(manifest_of(request.solution));
   BuildOutcome outcome;
-  artifact->build_key = build_key(request, artifact->manifest, toolchain);
+  artifact->build_key = FIB_TRY(build_key(request, artifact->manifest, toolchain));
   if (auto folder = FIB_TRY(cache.find(artifact->build_key))) {
     artifact->folder = *folder;
     artifact->from_cache = true;

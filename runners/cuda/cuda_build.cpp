@@ -18,22 +18,6 @@ constexpr size_t kMaxLogBytes = 16 << 10;
 constexpr double kHarnessTimeout = 120.0;
 constexpr double kMaxTimeout = 600.0;
 
-// Every file below `folder`, names and contents.
-Result<std::string> hash_folder(const fs::path& folder) {
-  std::vector<fs::path> files;
-  std::error_code failed;
-  for (const auto& entry : fs::recursive_directory_iterator(folder, failed)) {
-    if (entry.is_regular_file()) files.push_back(entry.path());
-  }
-  if (failed) return fail(ErrorCode::kIo, failed.message(), folder.string());
-  std::sort(files.begin(), files.end());
-  Hasher hasher;
-  for (const fs::path& file : files) {
-    hasher.add(fs::relative(file, folder).string()).add(FIB_TRY(read_file(file)));
-  }
-  return hasher.hex();
-}
-
 // -D for every const axis and parameter: the same for the kernels and for plan.cpp.
 std::vector<std::pair<std::string, std::string>> definitions_of(const Signature& signature) {
   std::vector<std::pair<std::string, std::string>> definitions;

@@ -219,4 +219,19 @@ Result<uint64_t> BuildCache::trim(uint64_t max_bytes) const {
   return freed;
 }
 
+Result<std::string> hash_folder(const fs::path& folder) {
+  std::vector<fs::path> files;
+  std::error_code failed;
+  for (const auto& entry : fs::recursive_directory_iterator(folder, failed)) {
+    if (entry.is_regular_file()) files.push_back(entry.path());
+  }
+  if (failed) return fail(ErrorCode::kIo, failed.message(), folder.string());
+  std::sort(files.begin(), files.end());
+  Hasher hasher;
+  for (const fs::path& file : files) {
+    hasher.add(fs::relative(file, folder).string()).add(FIB_TRY(read_file(file)));
+  }
+  return hasher.hex();
+}
+
 }  // namespace fib

@@ -48,4 +48,7 @@ class BuildCache {
   std::filesystem::path root_;
 };
 
+// Names and contents of every file below `folder`: headers are part of a build's key.
+Result<std::string> hash_folder(const std::filesystem::path& folder);
+
 }  // namespace fib

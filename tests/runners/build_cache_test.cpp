@@ -221,5 +221,26 @@ TEST_F(BuildCacheTest, AFolderThatCannotBeMadeIsNamed) {
   EXPECT_THAT(cache.error().to_string(), StartsWith(file + "/cache: can't be made"));
 }
 
+TEST(HashFolder, SeesNamesAndContentsAtAnyDepth) {
+  const TemporaryFolder folder;
+  folder.write("fib/cpu.h", "one");
+  folder.write("fib/cpu/gemm.h", "two");
+  const auto hash = [&] {
+    const auto result = hash_folder(folder.path());
+    EXPECT_TRUE(result) << result.error().to_string();
+    return *result;
+  };
+  const std::string before = hash();
+  EXPECT_EQ(hash(), before);
+  folder.write("fib/cpu/gemm.h", "three");
+  const std::string changed = hash();
+  EXPECT_NE(changed, before);
+  folder.write("fib/cpu/gemm.h", "two");
+  EXPECT_EQ(hash(), before);
+  folder.write("fib/cpu/more.h", "");
+  EXPECT_NE(hash(), before);
+  EXPECT_FALSE(hash_folder(folder.path() / "nowhere"));
+}
+
 }  // namespace
 }  // namespace fib
