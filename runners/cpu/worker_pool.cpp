@@ -20,15 +20,16 @@ WorkerPool::WorkerPool(int threads) {
 
 WorkerPool::~WorkerPool() {
   closing_.store(true);
-  run(size(), 1, nothing, nullptr);
+  generation_.fetch_add(1);
+  futex_wake_all(generation_, FutexScope::kThreads);
   for (std::thread& thread : threads_) thread.join();
 }
 
 void WorkerPool::run(int64_t count, int64_t grain, FibBody body, void* context) {
   if (count <= 0) return;
   grain = std::max<int64_t>(grain, 1);
-  // One chunk is not worth waking anyone; closing must reach everyone.
-  if ((threads_.empty() || count <= grain) && !closing_.load(std::memory_order_relaxed)) {
+  // One chunk is not worth waking anyone.
+  if (threads_.empty() || count <= grain) {
     body(0, count, context);
     return;
   }
@@ -60,7 +61,7 @@ void WorkerPool::work() {
 
 void WorkerPool::serve() {
   uint32_t seen = 0;
-  while (!closing_.load(std::memory_order_relaxed)) {
+  for (;;) {
     if (!spin_for(generation_, seen + 1, kSpinNs)) {
       sleepers_.fetch_add(1);
       while (generation_.load() == seen) futex_wait(generation_, seen, -1, FutexScope::kThreads);
@@ -68,6 +69,7 @@ void WorkerPool::serve() {
     }
     // run() returns only when every thread has finished, so no generation is ever missed.
     ++seen;
+    if (closing_.load()) return;
     work();
     busy_.fetch_sub(1, std::memory_order_release);
   }
