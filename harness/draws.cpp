@@ -74,7 +74,8 @@ double DrawRecord::p_value() const {
     least = std::min(
         {least, uniform_p_value(ranks.by_value), uniform_p_value(ranks.by_likelihood)});
   }
-  return std::min(1.0, least * 2.0 * static_cast<double>(versions.size()));  // Bonferroni
+  const size_t tests = 2 * std::max<size_t>(versions.size(), 1);
+  return std::min(1.0, least * static_cast<double>(tests));  // Bonferroni
 }
 
 double uniform_p_value(std::vector<double> values) {

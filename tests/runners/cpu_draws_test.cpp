@@ -37,14 +37,18 @@ static void rows(int64_t begin, int64_t end, void* context) {
     std::vector<double> p;
     for (int id : ids) p.push_back(std::exp((x[id] - x[ids[0]]) / temperature));
     const double all = std::accumulate(p.begin(), p.end(), 0.0);
-    double mass = 0, kept = 0;
+    double mass = 0, sharpened = 0, sum = 0;
     size_t count = 0;
     while (count < p.size() && (count == 0 || mass < top_p * all) && p[count] >= min_p) {
       mass += p[count++];
     }
     ids.resize(count);
-    for (size_t i = 0; i < count && kept <= uniform * mass; ++i) { kept += p[i]; token = ids[i]; }
-    LATE_BIAS;
+    p.resize(count);
+    for (double& weight : p) sharpened += weight = std::pow(weight, SHARPNESS);
+    for (size_t i = 0; i < count && sum <= uniform * sharpened; ++i) {
+      sum += p[i];
+      token = ids[i];
+    }
   }
 }
 extern "C" int fib_run(const FibCall* call) {
@@ -60,10 +64,10 @@ class CpuDrawsTest : public CpuTest {
     config_.call_timeout_s = 30.0;
   }
 
-  Verdict verdict_of(const std::string& bias, const std::string& late_bias = "") {
+  Verdict verdict_of(const std::string& bias, const std::string& sharpness = "1") {
     const Solution solution =
         solution_of("sampling_from_logits",
-                    "#define BIAS " + bias + "\n#define LATE_BIAS " + late_bias + kSampler);
+                    "#define BIAS " + bias + "\n#define SHARPNESS " + sharpness + kSampler);
     const ArtifactPtr artifact = artifact_of(solution, *signature_);
     const ContenderOutcome outcome = measure(problem_, {artifact}).at(0);
     const InputPlan plan = must(plan_inputs(problem_));
@@ -112,9 +116,9 @@ TEST_F(CpuDrawsTest, CutsThatAreIgnoredGiveImpossibleDraws) {
 }
 
 TEST_F(CpuDrawsTest, TokensThatAreNotThereAreImpossible) {
-  expect_refused(verdict_of("", "if (row == 7) token = 500"), "impossible-draw",
+  expect_refused(verdict_of("if (row == 7) { token = 500; continue; }"), "impossible-draw",
                  "500 at token_ids[7] is outside the set that may be drawn; 3 of 900 draws are");
-  expect_refused(verdict_of("", "if (row == 0) token = -1"), "impossible-draw", "-1 at token_ids[0]");
+  expect_refused(verdict_of("if (row == 0) { token = -1; continue; }"), "impossible-draw", "-1 at token_ids[0]");
 }
 
 TEST_F(CpuDrawsTest, TheLikeliestTokenEveryTimeIsNotADraw) {
@@ -126,10 +130,10 @@ TEST_F(CpuDrawsTest, AConstantIsNotRandom) {
   expect_refused(verdict_of("uniform = 0.5"), "wrong-distribution", "over ");
 }
 
-TEST_F(CpuDrawsTest, AnotherTemperatureIsSeen) {
-  expect_refused(verdict_of("if (temperature > 0) { temperature = 100; top_p = 1; min_p = 0;"
-                            "top_k = top_k > 0 ? top_k : 3; }"),
-                 "wrong-distribution", "not distributed as asked");
+// Only tokens that are possible, but not as often as they should come.
+TEST_F(CpuDrawsTest, ProbabilitiesTooFlatOrTooSharpAreSeen) {
+  expect_refused(verdict_of("", "0.5"), "wrong-distribution", "not distributed as asked");
+  expect_refused(verdict_of("", "2"), "wrong-distribution", "not distributed as asked");
 }
 
 }  // namespace

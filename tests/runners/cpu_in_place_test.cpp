@@ -21,7 +21,7 @@ class CpuInPlaceTest : public CpuTest {
     const std::string body = "step.run(token);";
     const size_t at = code.find(body);
     EXPECT_NE(at, std::string::npos);
-    return solution_of("rope_append", code.replace(at, body.size(), step));
+    return solution_of("rope_append", code.replace(at, body.size(), "{" + step + "}"));
   }
   ContenderOutcome measured(const std::string& step) {
     const ContenderOutcome outcome = measure_one(problem_, with_step(step));

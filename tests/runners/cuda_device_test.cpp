@@ -102,14 +102,14 @@ class CudaDeviceTest : public testing::Test {
     EXPECT_EQ(outcome.checks[0].elements_over_bound, 0);
     EXPECT_LT(outcome.worst_honest_ratio[0], 2.0);
   }
-  // Measures the artifact on one workload, the first built-in one without an axis, and prints where
+  // Measures the artifact on one workload, the first built-in one without axes, and prints where
   // its time goes.
   void expect_house_solution(const ArtifactPtr& artifact, const SignaturePtr& signature,
-                             const char* axis, int64_t size) {
+                             std::vector<std::pair<std::string, int64_t>> axes) {
     Workload workload;
-    if (axis != nullptr) {
-      workload.uuid = axis + std::to_string(size);
-      workload.axes = {{axis, size}};
+    if (!axes.empty()) {
+      workload.uuid = axes[0].first + std::to_string(axes[0].second);
+      workload.axes = std::move(axes);
     } else {
       const auto workloads = builtin_workloads(kSource / "workloads/captured", *signature);
       ASSERT_TRUE(workloads) << workloads.error().to_string();
@@ -143,6 +143,7 @@ class CudaDeviceTest : public testing::Test {
       EXPECT_EQ(outcome.checks[output].nonfinite_mismatches, 0);
       EXPECT_LE(outcome.worst_honest_ratio[output],
                 signature->fib.tolerances.at(signature->outputs[output].name).honest_factor);
+      EXPECT_GT(outcome.draws[output].p_value(), 1e-6);  // 1 where nothing is drawn
     }
     printf("\n");
     for (const KernelShare& kernel : outcome.kernels) {
@@ -369,6 +370,7 @@ TEST_F(CudaDeviceTest, HouseSolutionsAreRight) {
     const char* signature;
     const char* axis;  // nullptr: the first built-in workload
     std::vector<int64_t> sizes = {0};
+    std::vector<std::pair<std::string, int64_t>> other_axes = {};
   };
   const Case cases[] = {
       {"argmax/argmax-clusters", "argmax_v4096", "num_tokens", {1, 300}},
@@ -432,6 +434,36 @@ TEST_F(CudaDeviceTest, HouseSolutionsAreRight) {
        "moe_routing_softmax_topk16_e500",
        "num_tokens",
        {3, 300}},
+      {"qk_norm_rope_append/qk-norm-rope-append-heads",
+       "qk_norm_rope_append_h4_kv2_d64_ps16",
+       "num_tokens",
+       {1, 7, 300},
+       {{"max_positions", 4096}, {"num_pages", 25}}},
+      {"qk_norm_rope_append/qk-norm-rope-append-heads",
+       "qk_norm_rope_append_h32_kv4_d128_ps16",
+       "num_tokens",
+       {1, 5, 64, 1000},
+       {{"max_positions", 40960}, {"num_pages", 80}}},
+      {"qk_norm_rope_append/qk-norm-rope-append-heads",  // lanes without a part of a head
+       "qk_norm_rope_append_h3_kv1_d96_ps4",
+       "num_tokens",
+       {1, 37},
+       {{"max_positions", 100}, {"num_pages", 20}}},
+      {"rope_append/rope-append-heads",
+       "rope_append_h32_kv8_d128_ps16",
+       "num_tokens",
+       {1, 5, 64, 1000},
+       {{"max_positions", 131072}, {"num_pages", 80}}},
+      {"sampling_from_logits/sampling-radix",
+       "sampling_from_logits_v4096",
+       "num_tokens",
+       {1, 7, 64, 700}},
+      {"sampling_from_logits/sampling-radix", "sampling_from_logits_v1003", "num_tokens", {400}},
+      {"sampling_from_logits/sampling-radix",
+       "sampling_from_logits_v151936",
+       "num_tokens",
+       {1, 8, 33, 256}},
+      {"sampling_from_logits/sampling-radix", "sampling_from_logits_v262144", "num_tokens", {3}},
       {"silu_and_mul/silu-and-mul-vectors", "silu_and_mul_i768", "num_tokens", {1, 17, 300}},
   };
   for (const Case& wanted : cases) {
@@ -443,8 +475,37 @@ TEST_F(CudaDeviceTest, HouseSolutionsAreRight) {
     const ArtifactPtr artifact = build(*solution, **signature);
     if (!artifact) continue;
     for (const int64_t size : wanted.sizes) {
-      expect_house_solution(artifact, *signature, wanted.axis, size);
+      std::vector<std::pair<std::string, int64_t>> axes = wanted.other_axes;
+      if (wanted.axis != nullptr) axes.insert(axes.begin(), {wanted.axis, size});
+      expect_house_solution(artifact, *signature, std::move(axes));
     }
+  }
+}
+
+// The memory of an output in place of an input comes with its content.
+TEST_F(CudaDeviceTest, RowsOfACacheThatShouldStayAreJudged) {
+  auto solution =
+      read_solution(kSource / "leaderboard/solutions/cuda/rope_append/rope-append-heads");
+  ASSERT_TRUE(solution) << solution.error().to_string();
+  const auto signature = shared().catalog.find("rope_append_h4_kv2_d64_ps16");
+  ASSERT_TRUE(signature) << signature.error().to_string();
+  std::string& kernel = solution->sources[0].content;
+  const size_t at = kernel.find("slots[token]");
+  ASSERT_NE(at, std::string::npos);
+  kernel.insert(at + 6, "(token == 0 ? 1 : 0) + ");  // the first token's go where the second's do
+  const ArtifactPtr artifact = build(*solution, **signature);
+  ASSERT_TRUE(artifact);
+  Workload workload;
+  workload.uuid = "wrong row";
+  workload.axes = {{"num_tokens", 9}, {"max_positions", 64}, {"num_pages", 4}};
+  const auto outcomes = measure({artifact}, *fib::bind(*signature, workload), quick());
+  ASSERT_EQ(outcomes.size(), 1u);
+  if (outcomes[0].fault) {  // two tokens race for one row
+    EXPECT_EQ(outcomes[0].fault->kind, FaultKind::kUnstableOutput);
+  } else {
+    EXPECT_EQ(outcomes[0].checks[0].elements_over_bound, 0);
+    EXPECT_GT(outcomes[0].checks[1].elements_over_bound, 0);
+    EXPECT_GT(outcomes[0].checks[2].elements_over_bound, 0);
   }
 }
 
