@@ -30,8 +30,8 @@ constexpr std::string_view kFusedAddRmsnorm = R"(  float x[hidden_size];
 constexpr std::string_view kGemm = R"(  const int64_t row = index / N, column = index % N;
   float sum = 0.0f;
   for (int64_t k = 0; k < K; ++k)
-    sum += fp16_to_float(t.A[row * K + k]) * fp16_to_float(t.B[column * K + k]);
-  t.C[index] = float_to_fp16(sum);
+    sum += TO_FLOAT(t.A[row * K + k]) * TO_FLOAT(t.B[column * K + k]);
+  t.C[index] = FROM_FLOAT(sum);
 )";
 
 // The softmax is taken in two passes over the logits: first their largest, then the weights.
@@ -154,11 +154,33 @@ bool uses(const Signature& signature, DType dtype) {
          std::any_of(signature.outputs.begin(), signature.outputs.end(), has);
 }
 
+std::string replaced(std::string_view text, std::string_view mark, std::string_view by) {
+  std::string result(text);
+  for (size_t at = 0; (at = result.find(mark, at)) != std::string::npos; at += by.size())
+    result.replace(at, mark.size(), by);
+  return result;
+}
+
+// "bf16" of "bf16_to_float"; empty for a type that needs no conversion.
+std::string_view conversion_name(DType dtype) {
+  return dtype == DType::kBFloat16 ? "bf16" : dtype == DType::kFloat16 ? "fp16" : "";
+}
+
+SkeletonBody gemm_body(const Signature& signature) {
+  const auto conversion = [](std::string_view pattern, const TensorSpec* tensor) {
+    const std::string_view name = conversion_name(tensor->dtype);
+    return name.empty() ? std::string() : replaced(pattern, "NAME", name);
+  };
+  std::string task =
+      replaced(kGemm, "TO_FLOAT", conversion("NAME_to_float", signature.find_input("A")));
+  task = replaced(task, "FROM_FLOAT", conversion("float_to_NAME", signature.find_output("C")));
+  return {task, "one element of C", "t.M * N"};
+}
+
 SkeletonBody gqa_body(const Signature& signature) {
-  std::string task(kGqaPagedDecode);
-  constexpr std::string_view kMark = "TOKENS";
   const bool has_last_page = signature.find_input("kv_last_page_len") != nullptr;
-  task.replace(task.find(kMark), kMark.size(),
+  const std::string task =
+      replaced(kGqaPagedDecode, "TOKENS",
                has_last_page ? "(page_count - 1) * page_size + t.kv_last_page_len[request]"
                              : "page_count * page_size");
   return {task, "one query head of one request", "t.batch_size * num_qo_heads"};
@@ -172,7 +194,7 @@ std::optional<SkeletonBody> skeleton_body(const Signature& signature) {
     return SkeletonBody{std::string(kRmsnorm), "one row", "t.batch_size"};
   if (reference == "fused_add_rmsnorm")
     return SkeletonBody{std::string(kFusedAddRmsnorm), "one row", "t.batch_size"};
-  if (reference == "gemm") return SkeletonBody{std::string(kGemm), "one element of C", "t.M * N"};
+  if (reference == "gemm") return gemm_body(signature);
   if (reference == "gqa_paged_decode") return gqa_body(signature);
   if (reference == "moe_int4_g32")
     return SkeletonBody{std::string(kMoeInt4), "one token", "t.num_tokens"};

@@ -77,7 +77,7 @@ constexpr std::string_view kGemm = R"(    // A row of C a block; each thread tak
       const unsigned short* b = B + static_cast<long long>(column) * FIB_AXIS_K;
       float sum = 0.0f;
       for (int k = 0; k < FIB_AXIS_K; ++k) sum += to_float(a[k]) * to_float(b[k]);
-      C[item * FIB_AXIS_N + column] = to_fp16(sum);
+      C[item * FIB_AXIS_N + column] = STORED;
     }
 )";
 
@@ -186,7 +186,14 @@ std::optional<CudaSkeletonBody> cuda_skeleton_body(const Signature& signature) {
                             "one row", "batch_size"};
   }
   if (reference == "gemm") {
-    return CudaSkeletonBody{std::string(kFp16), std::string(kGemm), "one row of C", "M"};
+    const DType stored = signature.find_output("C")->dtype;
+    const bool is_fp16 = signature.find_input("A")->dtype == DType::kFloat16;
+    return CudaSkeletonBody{std::string(is_fp16 ? kFp16 : kBf16),
+                            replaced(kGemm, "STORED",
+                                     stored == DType::kFloat32   ? "sum"
+                                     : stored == DType::kFloat16 ? "to_fp16(sum)"
+                                                                 : "to_bf16(sum)"),
+                            "one row of C", "M"};
   }
   if (reference == "gqa_paged_decode") {
     const bool has_last_page = signature.find_input("kv_last_page_len") != nullptr;

@@ -26,7 +26,7 @@ typedef uint32_t Words __attribute__((vector_size(4 * kLanes)));
 typedef uint16_t Halves __attribute__((vector_size(2 * kLanes)));
 typedef float Quad __attribute__((vector_size(16)));
 
-FIB_INLINE Floats splat(float value) { return Floats{} + value; }
+FIB_INLINE Floats splat(float value) { return value - Floats{}; }  // x + 0 is not -0 for -0
 
 // a * b + c with one rounding, where the machine can; never left to the compiler's contraction,
 // which may differ between two copies of one loop.

@@ -22,6 +22,10 @@ template <int64_t kWidth>
 struct Bf16Rows {
   const uint16_t* data;
 
+  // How multiply() wants its rows x: kRow elements, column c at position(c), zero elsewhere.
+  static constexpr int64_t kRow = kWidth;
+  static constexpr int64_t position(int64_t column) { return column; }
+
   // Products of `count` <= kTileRows rows x of bf16 with the weight rows `row` .. `row` + 3. With
   // `ahead` the following rows are wanted next.
   void multiply(int64_t count, const uint16_t* const* x, int64_t row, int64_t ahead,
@@ -53,6 +57,9 @@ class Moe {
   void run(const FibCall* call) {
     place(static_cast<char*>(call->workspace));
     group_by_expert();
+    if constexpr (Down::kRow > kInner)
+      memset(middle_, 0, static_cast<size_t>(tokens * kTopK * Down::kRow) * sizeof *middle_);
+    if constexpr (kLaysOut) call->parallel_for(call, tokens, 8, lay_out, this);
     call->parallel_for(call, active_experts_ * kInnerTasks, 1, gate_and_up, this);
     call->parallel_for(call, kOutputTasks, 1, sum_experts, this);
   }
@@ -69,11 +76,15 @@ class Moe {
     float weight;
   };
 
+  // Whether rows of hidden are copied into another order first.
+  static constexpr bool kLaysOut = GateUp::kRow != kHidden || GateUp::position(1) != 1;
+
   // In the workspace:
   int32_t* first_pair_;      // [kExperts + 1]; pairs are sorted by expert, then token
   int32_t* active_;          // [kExperts], the first active_experts_ have tokens
   Pair* pairs_;              // [tokens * kTopK]
-  uint16_t* middle_;         // [tokens * kTopK, kInner] bf16, silu(gate) * up of each pair
+  uint16_t* x_;              // [tokens, GateUp::kRow], if kLaysOut
+  uint16_t* middle_;         // [tokens * kTopK, Down::kRow] bf16, silu(gate) * up of each pair
   float* sums_;              // [kOutputTasks, tokens, kTask]
   int64_t active_experts_ = 0;
 
@@ -88,7 +99,8 @@ class Moe {
     take(first_pair_, kExperts + 1);
     take(active_, kExperts);
     take(pairs_, pairs);
-    take(middle_, pairs * kInner);
+    take(x_, kLaysOut ? static_cast<size_t>(tokens * GateUp::kRow) : 0);
+    take(middle_, pairs * Down::kRow);
     take(sums_, static_cast<size_t>(tokens * kHidden));
     return used;
   }
@@ -105,6 +117,20 @@ class Moe {
       pairs_[end[ids[i]]++] = {static_cast<int32_t>(i / kTopK), weights[i]};
     for (int32_t e = 0; e < kExperts; ++e)
       if (first_pair_[e] < end[e]) active_[active_experts_++] = e;
+  }
+
+  static void lay_out(int64_t begin, int64_t end, void* context) {
+    const Moe& moe = *static_cast<const Moe*>(context);
+    for (int64_t token = begin; token < end; ++token) {
+      uint16_t* const row = moe.x_ + token * GateUp::kRow;
+      if constexpr (GateUp::kRow > kHidden) memset(row, 0, GateUp::kRow * sizeof *row);
+      for (int64_t c = 0; c < kHidden; ++c)
+        row[GateUp::position(c)] = moe.hidden[token * kHidden + c];
+    }
+  }
+
+  const uint16_t* row_of(int64_t token) const {
+    return kLaysOut ? x_ + token * GateUp::kRow : hidden + token * kHidden;
   }
 
   // Calls body(first pair, count) for each tile of an expert's pairs.
@@ -127,7 +153,7 @@ class Moe {
       int64_t ahead = kTileColumns;  // for the first tile; the others find the rows in L1
       for_tiles(expert, [&](int64_t pair, int64_t count) {
         const uint16_t* x[kTileRows];
-        for (int64_t t = 0; t < count; ++t) x[t] = hidden + pairs_[pair + t].token * kHidden;
+        for (int64_t t = 0; t < count; ++t) x[t] = row_of(pairs_[pair + t].token);
         // As many sums as a vector has lanes, or fewer.
         float gate[kLanes / kTileColumns][kTileColumns] = {};
         float up[kLanes / kTileColumns][kTileColumns] = {};
@@ -136,8 +162,9 @@ class Moe {
         uint16_t activated[kLanes];
         store(activated, silu(load(gate[0])) * load(up[0]));
         for (int64_t t = 0; t < count; ++t) {
-          memcpy(middle_ + (pair + t) * kInner + row, activated + t * kTileColumns,
-                 kTileColumns * sizeof *activated);
+          uint16_t* const middle = middle_ + (pair + t) * Down::kRow;
+          for (int j = 0; j < kTileColumns; ++j)
+            middle[Down::position(row + j)] = activated[t * kTileColumns + j];
         }
         ahead = 0;
       });
@@ -165,7 +192,7 @@ class Moe {
     int64_t ahead = kTileColumns;
     for_tiles(expert, [&](int64_t pair, int64_t count) {
       const uint16_t* x[kTileRows];
-      for (int64_t t = 0; t < count; ++t) x[t] = middle_ + (pair + t) * kInner;
+      for (int64_t t = 0; t < count; ++t) x[t] = middle_ + (pair + t) * Down::kRow;
       float products[kTileRows][kTileColumns];
       down.multiply(count, x, row, ahead, products);
       for (int64_t t = 0; t < count; ++t) {
