@@ -409,6 +409,56 @@ TEST_F(CudaDeviceTest, HouseSolutionsAreRight) {
       {"gemm_bf16_f32/gemm-bf16-f32-hopper", "gemm_bf16_f32_n4096_k256", "M", {1, 5, 17, 64, 300}},
       {"gemm_bf16_f32/gemm-bf16-f32-hopper", "gemm_bf16_f32_n151936_k2048", "M", {1, 5, 17, 64}},
       {"gqa_paged_decode/gqa-decode-split", "gqa_paged_decode_h32_kv8_d128_ps1", nullptr},
+      {"gqa_paged_decode/gqa-decode-split",
+       "gqa_paged_decode_h4_kv2_d64_ps1",
+       "batch_size",
+       {1, 16},
+       {{"num_kv_indices", 3200}, {"num_pages", 3616}}},
+      {"gqa_paged_decode_last_page/gqa-decode-split-last-page",
+       "gqa_paged_decode_h32_kv4_d128_ps16",
+       "batch_size",
+       {1, 5, 64},
+       {{"num_kv_indices", 700}, {"num_pages", 800}}},
+      {"gqa_paged_prefill_causal/gqa-prefill-mma",
+       "gqa_paged_prefill_causal_h32_kv8_d128_ps1",
+       "total_q",
+       {1, 64, 700},
+       {{"len_indptr", 5}, {"num_kv_indices", 2000}, {"num_pages", 2100}}},
+      {"gqa_paged_prefill_causal_last_page/gqa-prefill-mma-last-page",
+       "gqa_paged_prefill_causal_h4_kv2_d64_ps16",
+       "total_q",
+       {1, 17, 300},
+       {{"batch_size", 5}, {"num_kv_indices", 60}, {"num_pages", 80}}},
+      {"gqa_paged_prefill_causal_last_page/gqa-prefill-mma-last-page",
+       "gqa_paged_prefill_causal_h32_kv4_d128_ps16",
+       "total_q",
+       {1, 17, 300, 1500},
+       {{"batch_size", 3}, {"num_kv_indices", 200}, {"num_pages", 220}}},
+      {"gqa_paged_prefill_causal_last_page/gqa-prefill-mma-last-page",
+       "gqa_paged_prefill_causal_h32_kv8_d128_ps64",
+       "total_q",
+       {500},
+       {{"batch_size", 2}, {"num_kv_indices", 20}, {"num_pages", 24}}},
+      {"gqa_ragged_prefill_causal/gqa-prefill-mma-ragged",
+       "gqa_ragged_prefill_causal_h4_kv2_d64",
+       "total_q",
+       {40},  // more queries than keys: some see none
+       {{"len_indptr", 4}, {"total_kv", 30}}},
+      {"gqa_ragged_prefill_causal/gqa-prefill-mma-ragged",
+       "gqa_ragged_prefill_causal_h32_kv8_d128",
+       "total_q",
+       {5, 129, 1400},
+       {{"len_indptr", 4}, {"total_kv", 1500}}},
+      {"gqa_ragged_prefill_causal/gqa-prefill-mma-ragged",
+       "gqa_ragged_prefill_causal_h5_kv1_d128",
+       "total_q",
+       {77},
+       {{"len_indptr", 4}, {"total_kv", 300}}},
+      {"gqa_ragged_prefill_causal/gqa-prefill-mma-ragged",
+       "gqa_ragged_prefill_causal_h8_kv1_d256",
+       "total_q",
+       {200},
+       {{"len_indptr", 4}, {"total_kv", 300}}},
       {"moe_bf16/moe-bf16-grouped",
        "moe_bf16_topk4_e32_h256_i128",
        "num_tokens",
@@ -478,6 +528,46 @@ TEST_F(CudaDeviceTest, HouseSolutionsAreRight) {
       std::vector<std::pair<std::string, int64_t>> axes = wanted.other_axes;
       if (wanted.axis != nullptr) axes.insert(axes.begin(), {wanted.axis, size});
       expect_house_solution(artifact, *signature, std::move(axes));
+    }
+  }
+}
+
+// As in a captured graph that is replayed with other lengths: the plan sees only the axes.
+TEST_F(CudaDeviceTest, HouseDecodeNeedsNoLengthsOnTheHost) {
+  struct Case {
+    const char* folder;
+    const char* signature;
+    std::vector<int64_t> batches;
+    int64_t entries, pages;
+  };
+  const Case cases[] = {
+      {"gqa_paged_decode/gqa-decode-split", "gqa_paged_decode_h4_kv2_d64_ps1", {1, 16}, 3200, 3616},
+      {"gqa_paged_decode/gqa-decode-split",
+       "gqa_paged_decode_h32_kv8_d128_ps1",
+       {1, 64},
+       40000,
+       44000},
+      {"gqa_paged_decode_last_page/gqa-decode-split-last-page",
+       "gqa_paged_decode_h32_kv4_d128_ps16",
+       {1, 5, 16, 64, 256},
+       2048,
+       2304},
+  };
+  for (const Case& wanted : cases) {
+    SCOPED_TRACE(wanted.signature);
+    auto solution = read_solution(kSource / "leaderboard/solutions/cuda" / wanted.folder);
+    ASSERT_TRUE(solution) << solution.error().to_string();
+    const auto found = shared().catalog.find(wanted.signature);
+    ASSERT_TRUE(found) << found.error().to_string();
+    Signature blind = **found;
+    blind.fib.host_visible.clear();
+    const auto signature = std::make_shared<const Signature>(std::move(blind));
+    const ArtifactPtr artifact = build(*solution, *signature);
+    if (!artifact) continue;
+    for (const int64_t batch : wanted.batches) {
+      expect_house_solution(
+          artifact, signature,
+          {{"batch_size", batch}, {"num_kv_indices", wanted.entries}, {"num_pages", wanted.pages}});
     }
   }
 }

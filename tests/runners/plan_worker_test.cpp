@@ -95,6 +95,20 @@ TEST_F(PlanWorkerTest, PlansFromEverythingTheProblemSays) {
   }
 }
 
+TEST_F(PlanWorkerTest, APlanMayAskWhatTheHostKnows) {
+  PlanProcess process = start_body(R"(
+    plan.launch("k").grid(problem.has_host("first") ? problem.host_int32("first")[0] : 9);)");
+  PlanProblemValue unknown = problem();
+  unknown.inputs[1].host_data = nullptr;
+  for (const auto& [value, grid] : {std::pair(problem(), 1u), std::pair(unknown, 9u)}) {
+    const auto plan = process.plan(value, deadline_in(20.0));
+    ASSERT_TRUE(plan) << plan.error().to_string();
+    EXPECT_EQ(std::get<PlannedLaunch>(plan->steps[0]).grid[0], grid);
+  }
+  EXPECT_THAT(failure(start_body("problem.has_host(\"third\"); plan.launch(\"k\");")),
+              HasSubstr("third"));
+}
+
 TEST_F(PlanWorkerTest, ItsOwnRefusalIsPassedOn) {
   PlanProcess process = start_body(
       "if (problem.axis(\"rows\") > 6) plan.fail(\"more than 6 rows\"); plan.launch(\"k\");");
