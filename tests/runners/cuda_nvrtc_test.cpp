@@ -3,6 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cctype>
+
 #include "runners/cuda/cubin.h"
 #include "runners/cuda/cuda_build.h"
 #include "runners/cuda/skeleton.h"
@@ -62,7 +65,9 @@ TEST_F(CudaNvrtcTest, KernelsAndPlanAreBuiltOnceAndFoundAgain) {
   EXPECT_FALSE(first.artifact->from_cache);
   const auto binary = read_cuda_binary(*first.artifact);
   ASSERT_TRUE(binary) << binary.error().to_string();
-  EXPECT_EQ(binary->cubin.substr(0, 4), "\x7f" "ELF");
+  EXPECT_EQ(binary->cubin.substr(0, 4),
+            "\x7f"
+            "ELF");
   EXPECT_EQ(binary->lowered.at(0).first, "rms");
   EXPECT_TRUE(std::filesystem::exists(binary->plan));
 
@@ -144,24 +149,76 @@ TEST_F(CudaNvrtcTest, HarnessKernelsCompile) {
   EXPECT_FALSE(has_device_variables(std::as_bytes(std::span(*cubin))));
 }
 
-// What the house enters must compile for Hopper, here and without a card, and keep nothing.
-TEST_F(CudaNvrtcTest, HouseSolutionsCompileWithoutState) {
+// "gemm/gemm-mma", ...: below leaderboard/solutions/cuda.
+std::vector<std::string> house_solutions() {
   const std::filesystem::path root = kSource / "leaderboard/solutions/cuda";
+  std::vector<std::string> names;
   for (const auto& family : std::filesystem::directory_iterator(root)) {
     for (const auto& folder : std::filesystem::directory_iterator(family)) {
-      SCOPED_TRACE(folder.path().string());
-      const auto solution = read_solution(folder.path());
-      ASSERT_TRUE(solution) << solution.error().to_string();
-      SignaturePtr fitting;
-      for (const SignaturePtr& signature : catalog_.all()) {
-        if (!fitting && solution_fits(*solution, *signature)) fitting = signature;
-      }
-      ASSERT_TRUE(fitting);
-      const auto outcome = builder_->build(
-          {.solution = *solution, .signature = *fitting, .architecture = "sm_90a"});
-      ASSERT_TRUE(outcome) << outcome.error().to_string();
-      EXPECT_FALSE(is_stateful(*outcome));
+      names.push_back(folder.path().lexically_relative(root));
     }
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+class HouseSolutionNvrtcTest : public CudaNvrtcTest,
+                               public testing::WithParamInterface<std::string> {};
+
+// What the house enters must compile for Hopper, here and without a card, and keep nothing.
+TEST_P(HouseSolutionNvrtcTest, CompilesWithoutState) {
+  const auto solution = read_solution(kSource / "leaderboard/solutions/cuda" / GetParam());
+  ASSERT_TRUE(solution) << solution.error().to_string();
+  SignaturePtr fitting;
+  for (const SignaturePtr& signature : catalog_.all()) {
+    if (!fitting && solution_fits(*solution, *signature)) fitting = signature;
+  }
+  ASSERT_TRUE(fitting);
+  const auto outcome =
+      builder_->build({.solution = *solution, .signature = *fitting, .architecture = "sm_90a"});
+  ASSERT_TRUE(outcome) << outcome.error().to_string();
+  EXPECT_FALSE(is_stateful(*outcome));
+}
+
+INSTANTIATE_TEST_SUITE_P(All, HouseSolutionNvrtcTest, testing::ValuesIn(house_solutions()),
+                         [](const auto& name) {
+                           std::string identifier = name.param;
+                           std::replace_if(
+                               identifier.begin(), identifier.end(),
+                               [](unsigned char c) { return !std::isalnum(c); }, '_');
+                           return identifier;
+                         });
+
+TEST_F(CudaNvrtcTest, EachHeaderOfTheDeviceLibraryCompilesAloneWithoutState) {
+  const std::filesystem::path folder = kSource / "harness/abi/fib/device";
+  for (const auto& file : std::filesystem::directory_iterator(folder)) {
+    const std::string name = file.path().filename();
+    SCOPED_TRACE(name);
+    EXPECT_FALSE(is_stateful(build(
+        with_kernel("#include <fib/device/" + name + ">\n__global__ void rms() {}\n", {"rms"}))));
+  }
+}
+
+TEST_F(CudaNvrtcTest, KernelsOfTheDeviceLibrarysTestCompileWithoutState) {
+  const auto source = read_file(kSource / "tests/runners/cuda_candidates/library.cu");
+  ASSERT_TRUE(source);
+  EXPECT_FALSE(is_stateful(
+      build(with_kernel(*source, {"decode_bytes", "decode_words", "encode", "reduce", "multiply",
+                                  "transpose", "warpgroup_multiply<8, true>",
+                                  "warpgroup_multiply<16, true>", "warpgroup_multiply<32, true>",
+                                  "warpgroup_multiply<64, true>", "warpgroup_multiply<128, true>",
+                                  "warpgroup_multiply<256, true>", "warpgroup_multiply<256, false>",
+                                  "copy", "list_tiles", "list_few_tiles", "write_late"}))));
+}
+
+// Two families, one product: only the type of the output, in shape.h, differs.
+TEST_F(CudaNvrtcTest, ProductsThatDifferInTheirOutputShareTheirSources) {
+  const std::filesystem::path root = kSource / "leaderboard/solutions/cuda";
+  for (const char* name : {"kernel.cu", "output.h", "plan.cpp", "streamed.h", "tiled.h"}) {
+    const auto narrow = read_file(root / "gemm_bf16/gemm-bf16-hopper" / name);
+    const auto wide = read_file(root / "gemm_bf16_f32/gemm-bf16-f32-hopper" / name);
+    ASSERT_TRUE(narrow && wide) << name;
+    EXPECT_EQ(*narrow, *wide) << name;
   }
 }
 
@@ -175,8 +232,9 @@ Solution skeleton_solution(const Signature& signature, const ScratchFolder& fold
 }
 
 TEST_F(CudaNvrtcTest, SkeletonsOfEveryFamilyCompile) {
-  for (const char* name : {"rmsnorm_h4096", "fused_add_rmsnorm_h7168", "gemm_n128_k2048",
-                           "gqa_paged_decode_h32_kv8_d128_ps1", "moe_int4_g32_topk4_e32_h256_i128"}) {
+  for (const char* name :
+       {"rmsnorm_h4096", "fused_add_rmsnorm_h7168", "gemm_n128_k2048",
+        "gqa_paged_decode_h32_kv8_d128_ps1", "moe_int4_g32_topk4_e32_h256_i128"}) {
     SCOPED_TRACE(name);
     const ScratchFolder folder;
     const auto signature = catalog_.find(name);

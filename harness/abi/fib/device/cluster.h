@@ -3,7 +3,7 @@
 // Blocks of a cluster share a barrier and can read each other's shared memory (PTX ISA,
 // barrier.cluster and mapa; sm_90).
 
-#include <fib/device/convert.h>
+#include <fib/device/shared.h>
 
 namespace fib {
 
@@ -44,6 +44,34 @@ __device__ __forceinline__ u64 load_u64_from_block(u32 address) {
   u64 v;
   asm volatile("ld.shared::cluster.u64 %0, [%1];" : "=l"(v) : "r"(address) : "memory");
   return v;
+}
+
+// Over the blocks of the cluster, or the block alone: thread 0's value of each counts, and every
+// thread gets the result. All threads of all blocks call it, once a kernel.
+__device__ __forceinline__ u64 max_over_cluster(u64 value) {
+  __shared__ u64 slot;
+  if (threadIdx.x == 0 && threadIdx.y == 0) slot = value;
+  cluster_barrier();
+  const u32 size = cluster_size();
+  for (u32 rank = 0; rank < size; ++rank) {
+    const u64 other = load_u64_from_block(address_in_block(shared_address(&slot), rank));
+    value = rank == 0 ? other : max(value, other);
+  }
+  cluster_barrier();  // the others may still be reading this block's
+  return value;
+}
+// The same; always added in the same order.
+__device__ __forceinline__ float sum_over_cluster(float value) {
+  __shared__ float4 slot;
+  if (threadIdx.x == 0 && threadIdx.y == 0) slot.x = value;
+  cluster_barrier();
+  const u32 size = cluster_size();
+  value = 0.0f;
+  for (u32 rank = 0; rank < size; ++rank) {
+    value += load_from_block(address_in_block(shared_address(&slot), rank)).x;
+  }
+  cluster_barrier();
+  return value;
 }
 
 }  // namespace fib

@@ -3,7 +3,6 @@
 #include <fib/device/cluster.h>
 #include <fib/device/launch.h>
 #include <fib/device/reduce.h>
-#include <fib/device/shared.h>
 #include <fib/device/vector.h>
 
 #include "shape.h"
@@ -13,7 +12,6 @@ using fib::u64;
 // logits [rows, kVocabulary] float32, token_ids [rows] int32. Grid: the blocks of a cluster, by
 // rows.
 __global__ void __launch_bounds__(kThreads) argmax(const float* logits, int* token_ids) {
-  __shared__ u64 largest_here;
   fib::let_next_kernel_start();
   fib::wait_for_previous_kernel();
   const float* const row = logits + static_cast<size_t>(blockIdx.y) * kVocabulary;
@@ -28,16 +26,6 @@ __global__ void __launch_bounds__(kThreads) argmax(const float* logits, int* tok
     }
   }
   largest = fib::max_over_block<kThreads>(largest);
-  if (gridDim.x > 1) {
-    if (threadIdx.x == 0) largest_here = largest;
-    fib::cluster_barrier();
-    if (blockIdx.x == 0 && threadIdx.x == 0) {
-      const fib::u32 at = fib::shared_address(&largest_here);
-      for (int rank = 1; rank < gridDim.x; ++rank) {
-        largest = max(largest, fib::load_u64_from_block(fib::address_in_block(at, rank)));
-      }
-    }
-    fib::cluster_barrier();  // the first block may still be reading
-  }
+  if (gridDim.x > 1) largest = fib::max_over_cluster(largest);
   if (blockIdx.x == 0 && threadIdx.x == 0) token_ids[blockIdx.y] = fib::index_of(largest);
 }

@@ -1,111 +1,56 @@
-// Mixture of experts with INT4 weights, straight from the checkpoint's layout, in four launches:
+// Mixture of experts with INT4 weights, straight from the checkpoint's layout:
 //   route     lists, for every expert that was chosen, its tokens in tiles
 //   product   gate and up over the tiles, then silu(gate) * up            (kGateUp)
 //   product   down over the tiles, one partial result a (token, choice)   (kDown)
 //   combine   the weighted sum of a token's partial results, in the order of its choices
-// Only experts with tokens are read. Weights enter the tensor cores as the exact integers, in
-// registers; each group's float32 sum is multiplied by its scale, so no weight is ever rounded.
+// Only experts with tokens are read. With few tokens every block lists the tiles for itself.
+// Weights enter the tensor cores as the exact integers, in registers; each group's float32 sum is
+// multiplied by its scale, so no weight is ever rounded.
 
 #include <fib/device/async_copy.h>
+#include <fib/device/experts.h>
 #include <fib/device/int4.h>
+#include <fib/device/launch.h>
 #include <fib/device/mma.h>
 #include <fib/device/vector.h>
 
 #include "shape.h"
 
 using fib::Bf16;
+using fib::ExpertTiles;
 using fib::u32;
 
-namespace {
-
-enum : int { kRouteThreads = 1024 };
-enum : u32 { kAllLanes = 0xFFFFFFFFu };
-
-// What an earlier launch of the chain wrote is read after this, and through pointers that are not
-// __restrict__: the compiler might otherwise read ahead of the wait.
-__device__ __forceinline__ void wait_for_previous_kernel() {
-  asm volatile("griddepcontrol.wait;" ::: "memory");
-}
-__device__ __forceinline__ void let_next_kernel_start() {
-  asm volatile("griddepcontrol.launch_dependents;");
-}
-
-__device__ __forceinline__ int sum_up_to_lane(int value) {
-  for (int offset = 1; offset < 32; offset *= 2) {
-    const int other = __shfl_up_sync(kAllLanes, value, offset);
-    if (threadIdx.x % 32 >= offset) value += other;
-  }
-  return value;
-}
-
-}  // namespace
-
-// topk_ids [pairs]: the expert of each (token, choice). Writes tile_count [1], tile_experts [tiles]
-// and tile_pairs [tiles, tile_tokens], -1 where a tile has no more. An id outside the experts
-// counts as no choice. One block of kRouteThreads.
+// topk_ids [pairs] int32; the lists as in fib::ExpertTiles. One block of kRouteThreads.
 __global__ void __launch_bounds__(kRouteThreads)
-    route(const int* __restrict__ topk_ids, int* __restrict__ tile_count,
-          int* __restrict__ tile_experts, int* __restrict__ tile_pairs, int pairs,
+    route(const int* topk_ids, int* tile_count, int* tile_experts, int* tile_pairs, int pairs,
           int tile_tokens) {
-  __shared__ int counts[kExperts];  // then the position of the expert's next pair
-  __shared__ int first_tiles[kExperts];
-  __shared__ int total_tiles;
-  let_next_kernel_start();
-  for (int e = threadIdx.x; e < kExperts; e += kRouteThreads) counts[e] = 0;
-  __syncthreads();
-  for (int p = threadIdx.x; p < pairs; p += kRouteThreads) {
-    const u32 expert = topk_ids[p];
-    if (expert < kExperts) atomicAdd(&counts[expert], 1);
-  }
-  __syncthreads();
-  if (threadIdx.x < 32) {
-    int total = 0;
-    for (int begin = 0; begin < kExperts; begin += 32) {
-      const int expert = begin + threadIdx.x;
-      const int tiles = expert < kExperts ? (counts[expert] + tile_tokens - 1) / tile_tokens : 0;
-      const int end = total + sum_up_to_lane(tiles);
-      if (expert < kExperts) {
-        first_tiles[expert] = end - tiles;
-        counts[expert] = 0;
-      }
-      for (int tile = end - tiles; tile < end; ++tile) tile_experts[tile] = expert;
-      total = __shfl_sync(kAllLanes, end, 31);
-    }
-    if (threadIdx.x == 0) {
-      total_tiles = total;
-      *tile_count = total;
-    }
-  }
-  __syncthreads();
-  for (int i = threadIdx.x; i < total_tiles * tile_tokens; i += kRouteThreads) tile_pairs[i] = -1;
-  __syncthreads();
-  for (int p = threadIdx.x; p < pairs; p += kRouteThreads) {
-    const u32 expert = topk_ids[p];
-    if (expert >= kExperts) continue;
-    const int position = atomicAdd(&counts[expert], 1);
-    tile_pairs[first_tiles[expert] * tile_tokens + position] = p;
-  }
+  fib::let_next_kernel_start();
+  fib::wait_for_previous_kernel();
+  fib::list_tiles<kExperts, kRouteThreads>(topk_ids, pairs, tile_tokens,
+                                           {tile_count, tile_experts, tile_pairs});
 }
 
 // Where the loads of a block are: they run ahead of the arithmetic, across tiles.
-template <Product kProduct, int kTokens>
+template <Product kProduct, int kRows, int kTokens>
 struct Loader {
   enum : int {
     kDepth = depth_of(kProduct),
     kStep = step_depth(kProduct, kTokens),
     kSteps = (kDepth + kStep - 1) / kStep,
-    kThreads = threads_of(kTokens),
+    kThreads = threads_of(kRows, kTokens),
     kWeightRows = kProduct == kGateUp ? 2 * kIntermediate : int{kHidden},
     kWeightPieces = kStep / 32,  // 16-byte pieces a row: one group each
     kTokenPieces = kStep / 8,
     kTokenRows = (kTokens * kTokenPieces + kThreads - 1) / kThreads,
-    kScaleBytes = kDepth % 256 == 0 && kStep == 256 ? 16 : kDepth % 128 == 0 ? 8 : 4,
+    kScaleBytes = kDepth % 256 == 0 && kStep == 256 ? 16
+                  : kDepth % 128 == 0               ? 8
+                                                    : 4,
     kScalePieces = scale_stride(kStep) / kScaleBytes,
     kGroups = kDepth / kGroup,
   };
   // Every step and every block of rows is full: nothing to check.
   enum : bool {
-    kIsWhole = kDepth % kStep == 0 && (kProduct == kGateUp || kHidden % kBlockRows == 0),
+    kIsWhole = kDepth % kStep == 0 && (kProduct == kGateUp || kHidden % kRows == 0),
   };
   static_assert(kThreads % kTokenPieces == 0);
 
@@ -124,7 +69,7 @@ struct Loader {
 
   __device__ void fetch_next(int from) {
     if (from >= tile_end) return;
-    const int tokens_tile = from / row_blocks(kProduct);
+    const int tokens_tile = from / row_blocks(kProduct, kRows);
     next_expert = tile_experts[tokens_tile];
 #pragma unroll
     for (int i = 0; i < kTokenRows; ++i) {
@@ -150,10 +95,10 @@ struct Loader {
   // does. Gate and up: a warp has 16 gate rows, then the same 16 up rows.
   __device__ static int weight_row(int row_block, int row) {
     if constexpr (kProduct == kGateUp) {
-      const int inner = row_block * (kBlockRows / 2) + row / 32 * 16 + row % 16;
+      const int inner = row_block * (kRows / 2) + row / 32 * 16 + row % 16;
       return row / 16 % 2 * kIntermediate + inner;
     } else {
-      return row_block * kBlockRows + row;
+      return row_block * kRows + row;
     }
   }
   // How far `rows` stage rows, a multiple of 32, lie apart there.
@@ -164,15 +109,15 @@ struct Loader {
 
   // Points this thread's pieces at the first step of `tile`.
   __device__ void aim() {
-    const int row_block = tile % row_blocks(kProduct);
+    const int row_block = tile % row_blocks(kProduct, kRows);
     const size_t first_row = static_cast<size_t>(expert) * kWeightRows;
     const int thread = threadIdx.x;
     weight = weight_row(row_block, thread / kWeightPieces);
     weight_from = packed + (first_row + weight) * (kDepth / 8) + thread % kWeightPieces * 4;
-    scale_from = scales +
-                 (first_row + weight_row(row_block, thread / kScalePieces % kBlockRows)) *
-                     (kDepth / kGroup) +
-                 thread % kScalePieces * (kScaleBytes / 2);
+    scale_from =
+        scales +
+        (first_row + weight_row(row_block, thread / kScalePieces % kRows)) * (kDepth / kGroup) +
+        thread % kScalePieces * (kScaleBytes / 2);
   }
 
   // Starts the copies of the next step into `stage` and moves on. Always commits a group.
@@ -181,25 +126,25 @@ struct Loader {
       const int thread = threadIdx.x;
       const int first_group = step * kWeightPieces;
 #pragma unroll
-      for (int i = 0; i < kBlockRows * kWeightPieces / kThreads; ++i) {
-        constexpr int kRows = kThreads / kWeightPieces;
-        constexpr int kApart = weight_rows_between(kRows);
+      for (int i = 0; i < kRows * kWeightPieces / kThreads; ++i) {
+        constexpr int kRowsApart = kThreads / kWeightPieces;
+        constexpr int kApart = weight_rows_between(kRowsApart);
         const bool is_inside = kIsWhole || (weight + i * kApart < kWeightRows &&
                                             first_group + thread % kWeightPieces < kGroups);
-        const int row = i * kRows + thread / kWeightPieces;
+        const int row = i * kRowsApart + thread / kWeightPieces;
         fib::copy_16(stage + row * weight_stride(kStep) + thread % kWeightPieces * 16,
                      weight_from + i * kApart * (kDepth / 8), is_inside);
       }
-      const u32 scale_stage = stage + kBlockRows * weight_stride(kStep);
+      const u32 scale_stage = stage + kRows * weight_stride(kStep);
 #pragma unroll
-      for (int i = 0; i < (kBlockRows * kScalePieces + kThreads - 1) / kThreads; ++i) {
-        constexpr int kRows = kThreads / kScalePieces;
-        constexpr int kApart = weight_rows_between(kRows);
-        const int row = i * kRows + thread / kScalePieces;
-        if (row >= kBlockRows) break;
+      for (int i = 0; i < (kRows * kScalePieces + kThreads - 1) / kThreads; ++i) {
+        constexpr int kRowsApart = kThreads / kScalePieces;
+        constexpr int kApart = weight_rows_between(kRowsApart);
+        const int row = i * kRowsApart + thread / kScalePieces;
+        if (row >= kRows) break;
         const int piece = thread % kScalePieces;
         const bool is_inside =
-            kIsWhole || (weight_row(tile % row_blocks(kProduct), row) < kWeightRows &&
+            kIsWhole || (weight_row(tile % row_blocks(kProduct, kRows), row) < kWeightRows &&
                          first_group + piece * (kScaleBytes / 2) < kGroups);
         const u32 to = scale_stage + row * scale_stride(kStep) + piece * kScaleBytes;
         const Bf16* const from = scale_from + i * kApart * (kDepth / kGroup);
@@ -209,7 +154,7 @@ struct Loader {
           fib::copy_small<kScaleBytes>(to, from, is_inside);
         }
       }
-      const u32 token_stage = scale_stage + kBlockRows * scale_stride(kStep);
+      const u32 token_stage = scale_stage + kRows * scale_stride(kStep);
 #pragma unroll
       for (int i = 0; i < kTokenRows; ++i) {
         const int token = (i * kThreads + thread) / kTokenPieces;
@@ -235,34 +180,44 @@ struct Loader {
 
 // activations [rows, depth] bf16; packed [kExperts, weight rows, depth / 8]; scales
 // [kExperts, weight rows, depth / 32] bf16. Output kGateUp: [pairs, kIntermediate] bf16;
-// kDown: [pairs, kHidden] float32. Blocks of threads_of(kTokens), as many as the device holds, each
-// walking over every gridDim-th tile.
-template <Product kProduct, int kTokens>
-__global__ void __launch_bounds__(threads_of(kTokens), 2)
-    product(const Bf16* activations, const u32* packed, const Bf16* scales, const int* tile_count,
-            const int* tile_experts, const int* tile_pairs, void* output) {
-  using Loads = Loader<kProduct, kTokens>;
+// kDown: [pairs, kHidden] float32. Blocks of threads_of(kRows, kTokens), as many as the device
+// holds, each walking over every gridDim-th tile. With kTokens fib::kFewTokens and up to
+// fib::kFewPairs pairs the lists given are not read.
+template <Product kProduct, int kRows, int kTokens>
+__global__ void __launch_bounds__(threads_of(kRows, kTokens), 2)
+    product(const Bf16* activations, const u32* packed, const Bf16* scales, const int* topk_ids,
+            int pairs, int* tile_count, int* tile_experts, int* tile_pairs, void* output) {
+  using Loads = Loader<kProduct, kRows, kTokens>;
   constexpr int kStep = Loads::kStep;
-  constexpr int kStages = stages(kProduct, kTokens);
-  constexpr int kStageBytes = stage_bytes(kProduct, kTokens);
+  constexpr int kStages = stages(kProduct, kRows, kTokens);
+  constexpr int kStageBytes = stage_bytes(kProduct, kRows, kTokens);
   constexpr int kColumns = kTokens / 8;
-  constexpr int kShares = depth_warps(kTokens);
+  constexpr int kShares = depth_warps(kRows, kTokens);
   constexpr int kGroups = kStep / kGroup / kShares;  // of a step, a warp
   extern __shared__ __align__(128) unsigned char shared[];
   const u32 ring = fib::shared_address(shared);
   // Which 32 rows of the block, and which share of a step's groups.
+  constexpr int kRowWarps = row_warps(kRows);
   const int warp = threadIdx.x / 32 % kRowWarps, share = threadIdx.x / 32 / kRowWarps;
   const int lane = threadIdx.x % 32, g = lane / 4, c = lane % 4;
 
-  let_next_kernel_start();
-  wait_for_previous_kernel();
+  fib::let_next_kernel_start();
+  fib::wait_for_previous_kernel();
+  ExpertTiles tiles = {tile_count, tile_experts, tile_pairs};
+  if constexpr (kTokens == fib::kFewTokens) {
+    __shared__ fib::FewExpertTiles few;
+    if (pairs <= fib::kFewPairs) {
+      fib::list_few_tiles<kExperts>(topk_ids, pairs, few);
+      tiles = few.tiles();
+    }
+  }
   Loads loads;
   loads.activations = activations;
   loads.packed = packed;
   loads.scales = scales;
-  loads.tile_experts = tile_experts;
-  loads.tile_pairs = tile_pairs;
-  loads.tile_end = *tile_count * row_blocks(kProduct);
+  loads.tile_experts = tiles.experts;
+  loads.tile_pairs = tiles.pairs;
+  loads.tile_end = *tiles.count * row_blocks(kProduct, kRows);
   loads.tile = blockIdx.x;
   loads.step = 0;
   loads.fetch_next(loads.tile);
@@ -280,8 +235,8 @@ __global__ void __launch_bounds__(threads_of(kTokens), 2)
       loads.start(ring + freed * kStageBytes);
 
       const unsigned char* const weights = shared + stage * kStageBytes;
-      const unsigned char* const scale_rows = weights + kBlockRows * weight_stride(kStep);
-      const unsigned char* const tokens = scale_rows + kBlockRows * scale_stride(kStep);
+      const unsigned char* const scale_rows = weights + kRows * weight_stride(kStep);
+      const unsigned char* const tokens = scale_rows + kRows * scale_stride(kStep);
 #pragma unroll(kTokens <= 16 ? 4 : 2)
       for (int i_group = 0; i_group < kGroups; ++i_group) {
         const int group = share * kGroups + i_group;
@@ -323,35 +278,38 @@ __global__ void __launch_bounds__(threads_of(kTokens), 2)
       stage = stage == kStages - 1 ? 0 : stage + 1;
     }
 
-    if constexpr (kShares == 2) {  // the second share's sums go to the first
-      __shared__ float2 handed_over[2 * kColumns * 2][32 * kRowWarps];
+    if constexpr (kShares > 1) {  // the other shares' sums go to the first
+      __shared__ float2 handed_over[kShares - 1][2 * kColumns * 2][32 * kRowWarps];
       const int slot = warp * 32 + lane;
 #pragma unroll
       for (int i = 0; i < 2 * kColumns * 2; ++i) {
         const float(&sum)[4] = sums[i / (kColumns * 2)][i / 2 % kColumns];
-        if (share == 1) handed_over[i][slot] = {sum[i % 2 * 2], sum[i % 2 * 2 + 1]};
+        if (share > 0) handed_over[share - 1][i][slot] = {sum[i % 2 * 2], sum[i % 2 * 2 + 1]};
       }
       __syncthreads();  // the next barrier, a step later, frees the memory again
-      if (share == 1) continue;
+      if (share > 0) continue;
 #pragma unroll
       for (int i = 0; i < 2 * kColumns * 2; ++i) {
         float(&sum)[4] = sums[i / (kColumns * 2)][i / 2 % kColumns];
-        const float2 other = handed_over[i][slot];
-        sum[i % 2 * 2] += other.x;
-        sum[i % 2 * 2 + 1] += other.y;
+#pragma unroll
+        for (int other = 0; other < kShares - 1; ++other) {
+          const float2 part = handed_over[other][i][slot];
+          sum[i % 2 * 2] += part.x;
+          sum[i % 2 * 2 + 1] += part.y;
+        }
       }
     }
 
-    const int* const pairs = tile_pairs + tile / row_blocks(kProduct) * kTokens;
-    const int row_block = tile % row_blocks(kProduct);
+    const int* const tokens = tiles.pairs + tile / row_blocks(kProduct, kRows) * kTokens;
+    const int row_block = tile % row_blocks(kProduct, kRows);
 #pragma unroll
     for (int t = 0; t < kColumns; ++t) {
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
-        const int pair = pairs[t * 8 + c * 2 + i % 2];
+        const int pair = tokens[t * 8 + c * 2 + i % 2];
         if (pair < 0) continue;
         if constexpr (kProduct == kGateUp) {
-          const int row = row_block * (kBlockRows / 2) + warp * 16 + i / 2 * 8 + g;
+          const int row = row_block * (kRows / 2) + warp * 16 + i / 2 * 8 + g;
           const float gate = sums[0][t][i];
           const float value = gate / (1.0f + __expf(-gate)) * sums[1][t][i];
           from_float(value,
@@ -359,7 +317,7 @@ __global__ void __launch_bounds__(threads_of(kTokens), 2)
         } else {
 #pragma unroll
           for (int m = 0; m < 2; ++m) {
-            const int row = row_block * kBlockRows + warp * 32 + m * 16 + i / 2 * 8 + g;
+            const int row = row_block * kRows + warp * 32 + m * 16 + i / 2 * 8 + g;
             if (row >= kHidden) continue;
             static_cast<float*>(output)[static_cast<size_t>(pair) * kHidden + row] = sums[m][t][i];
           }
@@ -374,7 +332,8 @@ __global__ void __launch_bounds__(threads_of(kTokens), 2)
 __global__ void __launch_bounds__(256)
     combine(const float* partial, const int* topk_ids, const float* topk_weights, Bf16* output,
             int tokens) {
-  wait_for_previous_kernel();
+  fib::let_next_kernel_start();
+  fib::wait_for_previous_kernel();
   const size_t at = (static_cast<size_t>(blockIdx.x) * 256 + threadIdx.x) * 4;
   const size_t token = at / kHidden;
   if (token >= tokens) return;

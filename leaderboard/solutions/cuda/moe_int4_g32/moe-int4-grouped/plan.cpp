@@ -4,38 +4,59 @@
 
 namespace {
 
-struct Tiling {
-  int tokens;
-  const char* gate_up;
-  const char* down;
+struct Kernel {
+  const char* name;
+  Product product;
+  int rows, tokens;
 };
+struct Tiling {
+  Kernel gate_up, down;
+};
+constexpr Tiling kTilings[] = {
+    {{"product<kGateUp, 128, 8>", kGateUp, 128, 8}, {"product<kDown, 128, 8>", kDown, 128, 8}},
+    {{"product<kGateUp, 128, 16>", kGateUp, 128, 16}, {"product<kDown, 128, 16>", kDown, 128, 16}},
+    {{"product<kGateUp, 128, 32>", kGateUp, 128, 32}, {"product<kDown, 128, 32>", kDown, 128, 32}},
+    {{"product<kGateUp, 128, 64>", kGateUp, 128, 64}, {"product<kDown, 128, 64>", kDown, 128, 64}},
+};
+constexpr Kernel kNarrow[] = {{"product<kGateUp, 64, 8>", kGateUp, 64, 8},
+                              {"product<kDown, 64, 8>", kDown, 64, 8}};
 
 // By the mean number of tokens an expert has. The routing itself is known only on the device.
-Tiling choose_tiling(int64_t pairs) {
-  if (pairs <= 4 * kExperts) return {8, "product<kGateUp, 8>", "product<kDown, 8>"};
-  if (pairs <= 10 * kExperts) return {16, "product<kGateUp, 16>", "product<kDown, 16>"};
-  if (pairs <= 24 * kExperts) return {32, "product<kGateUp, 32>", "product<kDown, 32>"};
-  return {64, "product<kGateUp, 64>", "product<kDown, 64>"};
+const Tiling& choose_tiling(int64_t pairs) {
+  if (pairs <= 4 * kExperts) return kTilings[0];
+  if (pairs <= 10 * kExperts) return kTilings[1];
+  return pairs <= 24 * kExperts ? kTilings[2] : kTilings[3];
+}
+
+// Half the rows a block where all blocks then still run at once: twice as many share the work.
+Kernel narrowed(const Kernel& kernel, int64_t max_tiles, int64_t places) {
+  const Kernel& narrow = kNarrow[kernel.product == kDown];
+  const bool is_better = kernel.tokens == narrow.tokens &&
+                         max_tiles * row_blocks(narrow.product, narrow.rows) <= places;
+  return is_better ? narrow : kernel;
 }
 
 struct Lists {  // what `route` writes
   fib::PlanPointer tile_count, tile_experts, tile_pairs;
 };
 
-void launch_product(const char* kernel, Product which, int tile_tokens, int64_t max_tiles,
-                    const fib::PlanProblem& problem, fib::Plan& plan, const Lists& lists,
-                    fib::PlanPointer activations, fib::PlanPointer output) {
-  const bool is_first = which == kGateUp;
+void launch_product(const Kernel& wide, int64_t max_tiles, const fib::PlanProblem& problem,
+                    fib::Plan& plan, const Lists& lists, fib::PlanPointer activations,
+                    fib::PlanPointer output) {
   const int64_t places = 2 * int64_t{problem.device().multiprocessors};
-  const int64_t tiles = max_tiles * row_blocks(which);
-  plan.launch(kernel)
+  const Kernel kernel = narrowed(wide, max_tiles, places);
+  const bool is_first = kernel.product == kGateUp;
+  const int64_t tiles = max_tiles * row_blocks(kernel.product, kernel.rows);
+  plan.launch(kernel.name)
       .grid(tiles < places ? tiles : places)
-      .block(threads_of(tile_tokens))
-      .shared_bytes(shared_bytes(which, tile_tokens))
+      .block(threads_of(kernel.rows, kernel.tokens))
+      .shared_bytes(shared_bytes(kernel.product, kernel.rows, kernel.tokens))
       .programmatic()
       .arg(activations)
       .arg(problem.input(is_first ? "w13_packed" : "w2_packed"))
       .arg(problem.input(is_first ? "w13_scale" : "w2_scale"))
+      .arg(problem.input("topk_ids"))
+      .arg(static_cast<int32_t>(problem.axis("num_tokens") * kTopK))
       .arg(lists.tile_count)
       .arg(lists.tile_experts)
       .arg(lists.tile_pairs)
@@ -47,26 +68,29 @@ void plan_moe(const fib::PlanProblem& problem, fib::Plan& plan) {
   if (tokens == 0) return;
   const int64_t pairs = tokens * kTopK;
   if (pairs > 1 << 24) return plan.fail("more than 2^24 (token, expert) pairs");
-  const Tiling tiling = choose_tiling(pairs);
+  const Tiling& tiling = choose_tiling(pairs);
+  const int tile_tokens = tiling.gate_up.tokens;
   // Every expert that was chosen may have one tile that is not full.
-  const int64_t max_tiles = (pairs < kExperts ? pairs : int64_t{kExperts}) + pairs / tiling.tokens;
+  const int64_t max_tiles = (pairs < kExperts ? pairs : int64_t{kExperts}) + pairs / tile_tokens;
   const Lists lists = {plan.workspace(4), plan.workspace(max_tiles * 4),
-                       plan.workspace(max_tiles * tiling.tokens * 4)};
+                       plan.workspace(max_tiles * tile_tokens * 4)};
   const fib::PlanPointer activated = plan.workspace(pairs * kIntermediate * 2);
   const fib::PlanPointer partial = plan.workspace(pairs * kHidden * 4);
 
-  plan.launch("route")
-      .block(1024)
-      .arg(problem.input("topk_ids"))
-      .arg(lists.tile_count)
-      .arg(lists.tile_experts)
-      .arg(lists.tile_pairs)
-      .arg(static_cast<int32_t>(pairs))
-      .arg(static_cast<int32_t>(tiling.tokens));
-  launch_product(tiling.gate_up, kGateUp, tiling.tokens, max_tiles, problem, plan, lists,
-                 problem.input("hidden_states"), activated);
-  launch_product(tiling.down, kDown, tiling.tokens, max_tiles, problem, plan, lists, activated,
-                 partial);
+  if (tile_tokens != fib::kFewTokens || pairs > fib::kFewPairs) {
+    plan.launch("route")
+        .block(kRouteThreads)
+        .programmatic()
+        .arg(problem.input("topk_ids"))
+        .arg(lists.tile_count)
+        .arg(lists.tile_experts)
+        .arg(lists.tile_pairs)
+        .arg(static_cast<int32_t>(pairs))
+        .arg(static_cast<int32_t>(tile_tokens));
+  }
+  launch_product(tiling.gate_up, max_tiles, problem, plan, lists, problem.input("hidden_states"),
+                 activated);
+  launch_product(tiling.down, max_tiles, problem, plan, lists, activated, partial);
   plan.launch("combine")
       .grid((tokens * kHidden / 4 + 255) / 256)
       .block(256)
