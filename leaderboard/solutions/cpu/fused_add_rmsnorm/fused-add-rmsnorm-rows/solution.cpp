@@ -6,34 +6,16 @@
 // that measures it and the pass that scales it.
 
 #include <fib/cpu.h>
+#include <fib/cpu/bf16.h>
 
 #include <cmath>
-#include <cstring>
 
 namespace {
 
+using namespace fib;
+
 constexpr int64_t kHidden = FIB_AXIS_hidden_size;
-constexpr int kLanes = 16;
 static_assert(kHidden % kLanes == 0, "rows are read sixteen elements at a time");
-
-typedef float Floats __attribute__((vector_size(4 * kLanes)));
-typedef int32_t Mask __attribute__((vector_size(4 * kLanes)));
-typedef uint32_t Words __attribute__((vector_size(4 * kLanes)));
-typedef uint16_t Halves __attribute__((vector_size(2 * kLanes)));
-
-Floats load(const uint16_t* bf16) {
-  Halves halves;
-  std::memcpy(&halves, bf16, sizeof halves);
-  return reinterpret_cast<Floats>(__builtin_convertvector(halves, Words) << 16);
-}
-
-void store(uint16_t* bf16, Floats values) {  // to nearest, ties to even
-  const Words words = reinterpret_cast<Words>(values);
-  const Words rounded = (words + 0x7FFF + (words >> 16 & 1)) >> 16;
-  const Mask is_nan = values != values;
-  const Halves halves = __builtin_convertvector(is_nan ? Words{} + 0x7FC0 : rounded, Halves);
-  std::memcpy(bf16, &halves, sizeof halves);
-}
 
 void add_and_normalise(const uint16_t* hidden, const uint16_t* residual, const uint16_t* weight,
                        uint16_t* out) {
@@ -42,11 +24,9 @@ void add_and_normalise(const uint16_t* hidden, const uint16_t* residual, const u
   Floats sums[4] = {};
   for (int64_t v = 0; v < kVectors; ++v) {
     row[v] = load(hidden + v * kLanes) + load(residual + v * kLanes);
-    sums[v % 4] += row[v] * row[v];
+    sums[v % 4] = fma(row[v], row[v], sums[v % 4]);
   }
-  const Floats total = (sums[0] + sums[1]) + (sums[2] + sums[3]);
-  float sum = 0.0f;
-  for (int lane = 0; lane < kLanes; ++lane) sum += total[lane];
+  const float sum = sum_of((sums[0] + sums[1]) + (sums[2] + sums[3]));
   const float scale = 1.0f / std::sqrt(sum / kHidden + static_cast<float>(FIB_PARAM_eps));
   for (int64_t v = 0; v < kVectors; ++v)
     store(out + v * kLanes, row[v] * scale * load(weight + v * kLanes));

@@ -2,43 +2,19 @@
 // hidden_states [batch_size, hidden_size] bf16, weight [hidden_size] bf16 -> output like the input.
 //
 // Two passes over a row: the first sums squares into four accumulators, so that the additions don't
-// wait for one another and rounding errors stay small; the second finds the row in L1. The compiler
-// lowers the vector types to what the machine has.
+// wait for one another and rounding errors stay small; the second finds the row in L1. A row's bits
+// don't depend on the other rows.
 
 #include <fib/cpu.h>
+#include <fib/cpu/bf16.h>
 
 #include <cmath>
-#include <cstring>
 
 namespace {
 
+using namespace fib;
+
 constexpr int64_t kHidden = FIB_AXIS_hidden_size;
-constexpr int kLanes = 16;
-
-typedef float Floats __attribute__((vector_size(4 * kLanes)));
-typedef int32_t Mask __attribute__((vector_size(4 * kLanes)));
-typedef uint32_t Words __attribute__((vector_size(4 * kLanes)));
-typedef uint16_t Halves __attribute__((vector_size(2 * kLanes)));
-
-Floats load(const uint16_t* bf16) {
-  Halves halves;
-  std::memcpy(&halves, bf16, sizeof halves);
-  return reinterpret_cast<Floats>(__builtin_convertvector(halves, Words) << 16);
-}
-
-void store(uint16_t* bf16, Floats values) {  // to nearest, ties to even
-  const Words words = reinterpret_cast<Words>(values);
-  const Words rounded = (words + 0x7FFF + (words >> 16 & 1)) >> 16;
-  const Mask is_nan = values != values;
-  const Halves halves = __builtin_convertvector(is_nan ? Words{} + 0x7FC0 : rounded, Halves);
-  std::memcpy(bf16, &halves, sizeof halves);
-}
-
-float sum_of(Floats values) {
-  float sum = 0.0f;
-  for (int lane = 0; lane < kLanes; ++lane) sum += values[lane];
-  return sum;
-}
 
 void normalise(const uint16_t* in, const uint16_t* weight, uint16_t* out) {
   constexpr int64_t kUnrolled = kHidden / (4 * kLanes) * (4 * kLanes);
@@ -48,12 +24,12 @@ void normalise(const uint16_t* in, const uint16_t* weight, uint16_t* out) {
   for (; i < kUnrolled; i += 4 * kLanes) {
     for (int part = 0; part < 4; ++part) {
       const Floats x = load(in + i + part * kLanes);
-      sums[part] += x * x;
+      sums[part] = fma(x, x, sums[part]);
     }
   }
   for (; i < kHidden; i += kLanes) {
     const Floats x = load(in + i);
-    sums[0] += x * x;
+    sums[0] = fma(x, x, sums[0]);
   }
   const float mean = sum_of((sums[0] + sums[1]) + (sums[2] + sums[3])) / kHidden;
   const float scale = 1.0f / std::sqrt(mean + static_cast<float>(FIB_PARAM_eps));
