@@ -203,5 +203,6 @@ __global__ void __launch_bounds__(kThreads)
     }
     draw(shared, tokens, limit, uniform[row], likeliest, &token_ids[row]);
   }
+  __syncwarp();  // one thread may have been busy drawing
   fib::cluster_barrier();  // other blocks may still be reading this one's memory
 }
