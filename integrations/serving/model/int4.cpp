@@ -17,9 +17,11 @@ constexpr size_t kGroup = kInt4GroupSize;
 constexpr float kLowest = -8, kHighest = 7;
 // Where all weights are zero any scale would do, but for zero.
 constexpr float kSmallestScale = 1e-8f;
-// Largest magnitude / scale. 8 and 7 are the ends of the range; below them the largest weight is
+// Largest magnitude / scale. 8 and 7 are the ends of the range; beyond them the largest weight is
 // cut off and the others are finer.
-constexpr std::array kDivisors = {7.5f, 8.0f, 7.0f, 7.75f, 7.25f, 8.5f, 9.0f};
+constexpr float kTrainedDivisor = 7.5f;
+constexpr std::array kEnds = {8.0f, 7.0f};
+constexpr std::array kOthers = {7.25f, 7.75f, 8.5f, 9.0f};
 
 using Group = std::array<float, kGroup>;
 
@@ -42,25 +44,24 @@ float squared_error(const Group& group, float scale) {
   return sum;
 }
 
-uint16_t max_abs_scale(float largest) {
-  return float_to_bf16(std::max(largest / kDivisors[0], kSmallestScale));
+uint16_t scale_for(float largest, float divisor) {
+  return float_to_bf16(std::max(largest / divisor, kSmallestScale));
 }
 
-// The neighbours of each candidate are tried too: what was INT4 before is then found again, though
-// its largest weight was rounded.
+// What was INT4 before reaches an end of its range, and is found again: by the scale next to the
+// candidate at the latest, since bfloat16 rounded the largest weight.
 uint16_t least_error_scale(const Group& group, float largest) {
-  uint16_t best = max_abs_scale(largest);
+  uint16_t best = scale_for(largest, kTrainedDivisor);
   float least = squared_error(group, bf16_to_float(best));
-  for (const float divisor : kDivisors) {
-    const uint16_t middle = float_to_bf16(std::max(largest / divisor, kSmallestScale));
-    for (const int step : {0, -1, 1}) {
-      const auto scale = static_cast<uint16_t>(middle + step);
-      const float error = squared_error(group, bf16_to_float(scale));
-      if (error >= least) continue;
-      least = error;
-      best = scale;
-    }
-  }
+  const auto consider = [&](int scale) {
+    const float error = squared_error(group, bf16_to_float(static_cast<uint16_t>(scale)));
+    if (error >= least) return;
+    least = error;
+    best = static_cast<uint16_t>(scale);
+  };
+  for (const float divisor : kOthers) consider(scale_for(largest, divisor));
+  for (const float divisor : kEnds)
+    for (const int step : {-1, 0, 1}) consider(scale_for(largest, divisor) + step);
   return best;
 }
 
@@ -84,8 +85,8 @@ Result<Int4Matrix> quantize_int4(std::span<const uint16_t> weights, int64_t colu
       largest = std::max(largest, std::abs(group[i]));
     }
 
-    const uint16_t scale_bits =
-        rule == ScaleRule::kMaxAbs ? max_abs_scale(largest) : least_error_scale(group, largest);
+    const uint16_t scale_bits = rule == ScaleRule::kMaxAbs ? scale_for(largest, kTrainedDivisor)
+                                                           : least_error_scale(group, largest);
     const float scale = bf16_to_float(scale_bits);
     matrix.scales.push_back(scale_bits);
     for (size_t word = 0; word < kGroup; word += kInt4PerWord) {
