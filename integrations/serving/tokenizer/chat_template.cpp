@@ -113,9 +113,9 @@ std::string render_tool_answer(const Messages& messages, size_t i) {
 
 Result<std::string> render_chatml(const Traits& traits, const Messages& messages) {
   FIB_CHECK(check_roles(messages, {"system", "user", "assistant", "tool"}));
-  std::string prompt;
+  std::string prompt = traits.bos;
   if (!traits.default_system.empty() && (messages.empty() || messages[0].role != "system"))
-    prompt = fmt::format("<|im_start|>system\n{}<|im_end|>\n", traits.default_system);
+    prompt += fmt::format("<|im_start|>system\n{}<|im_end|>\n", traits.default_system);
   const size_t query = last_query(messages);
   for (size_t i = 0; i < messages.size(); ++i) {
     const auto& [role, content] = messages[i];
@@ -223,18 +223,37 @@ Result<std::string> render_gemma(const Traits& traits, const Messages& messages)
 
 Result<std::string> render_zephyr(const Traits& traits, const Messages& messages) {
   FIB_CHECK(check_roles(messages, {"system", "user", "assistant"}));
-  std::string prompt;
+  std::string prompt = traits.bos;
   for (const auto& [role, content] : messages)
     prompt += fmt::format("<|{}|>\n{}{}\n", role, content, traits.eos);
   return prompt + "<|assistant|>\n";
 }
 
-Result<std::string> render_phi3(const Traits&, const Messages& messages) {
+// As Zephyr's, but that only the assistant's turns end with a token.
+Result<std::string> render_tulu(const Traits& traits, const Messages& messages) {
   FIB_CHECK(check_roles(messages, {"system", "user", "assistant"}));
-  std::string prompt;
+  std::string prompt = traits.bos;
   for (const auto& [role, content] : messages)
-    prompt += fmt::format("<|{}|>\n{}<|end|>\n", role, content);
+    prompt += fmt::format("<|{}|>\n{}{}\n", role, content, role == "assistant" ? traits.eos : "");
   return prompt + "<|assistant|>\n";
+}
+
+Result<std::string> render_phi3(const Traits& traits, const Messages& messages) {
+  FIB_CHECK(check_roles(messages, {"system", "user", "assistant"}));
+  const std::string_view line = traits.ends_lines ? "\n" : "";
+  std::string prompt = traits.bos;
+  for (const auto& [role, content] : messages)
+    prompt += fmt::format("<|{}|>{}{}<|end|>{}", role, line, content, line);
+  return prompt + fmt::format("<|assistant|>{}", line);
+}
+
+// Phi 4: ChatML with a token where others end the line.
+Result<std::string> render_phi4(const Traits& traits, const Messages& messages) {
+  FIB_CHECK(check_roles(messages, {"system", "user", "assistant"}));
+  std::string prompt = traits.bos;
+  for (const auto& [role, content] : messages)
+    prompt += fmt::format("<|im_start|>{}<|im_sep|>{}<|im_end|>", role, content);
+  return prompt + "<|im_start|>assistant<|im_sep|>";
 }
 
 struct Kind {
@@ -243,33 +262,37 @@ struct Kind {
   Result<std::string> (*render)(const Traits&, const Messages&);
 };
 
-// The first whose markers are there. Phi's "<|end|>" is in no other, Llama 2 has Mistral's markers
-// and more.
+// The first whose markers are there; special forms stand before what they look like.
 constexpr Kind kKinds[] = {
+    {"phi4", {"<|im_start|>", "<|im_sep|>"}, render_phi4},
     {"chatml", {"<|im_start|>", "<|im_end|>"}, render_chatml},
     {"llama3", {"<|start_header_id|>", "<|eot_id|>"}, render_llama3},
     {"gemma", {"<start_of_turn>", "<end_of_turn>"}, render_gemma},
     {"llama2", {"[INST]", "<<SYS>>"}, render_llama2},
     {"mistral", {"[INST]", "[/INST]"}, render_mistral},
     {"phi3", {"<|assistant|>", "<|end|>"}, render_phi3},
-    {"zephyr", {"<|assistant|>", "<|user|>"}, render_zephyr},
+    {"tulu", {"<|user|>\n' + message['content'] + '\n'", "<|assistant|>"}, render_tulu},
+    {"zephyr", {"<|user|>\n' + message['content'] + eos_token", "<|assistant|>"}, render_zephyr},
 };
 constexpr Kind kPlain = {"none", {}, render_plain};
 
+// Templates spell the end of a line as itself or, in a Jinja string, as "\\n".
+std::string with_plain_line_ends(std::string source) {
+  for (size_t at = source.find("\\n"); at != std::string::npos; at = source.find("\\n", at + 1))
+    source.replace(at, 2, "\n");
+  return source;
+}
+
 // Qwen 2 and 2.5 give a conversation without a system message their own, in the template.
 std::string default_system(std::string_view source) {
-  for (const std::string_view start :
-       {"<|im_start|>system\\nYou are", "<|im_start|>system\nYou are"}) {
-    const size_t at = source.find(start);
-    if (at == std::string_view::npos) continue;
-    const size_t text = at + start.size() - std::string_view("You are").size();
-    const size_t end = source.find("<|im_end|>", text);
-    if (end == std::string_view::npos ||
-        source.substr(text, end - text).find('\'') != std::string_view::npos)
-      continue;
-    return std::string(source.substr(text, end - text));
-  }
-  return {};
+  constexpr std::string_view kStart = "<|im_start|>system\nYou are", kText = "You are";
+  const size_t at = source.find(kStart);
+  if (at == std::string_view::npos) return {};
+  const size_t begin = at + kStart.size() - kText.size();
+  const std::string_view text = source.substr(begin, source.find("<|im_end|>", begin) - begin);
+  // The string ends first: what it says depends on more than there being no system message.
+  if (text.find('\'') != std::string_view::npos) return {};
+  return std::string(text);
 }
 
 Traits traits_of(std::string_view source) {
@@ -279,7 +302,8 @@ Traits traits_of(std::string_view source) {
   Traits traits;
   traits.default_system = default_system(source);
   traits.hides_thoughts = has("</think>") && has("last_query_index");
-  traits.opens_thoughts = has("<|im_start|>assistant\\n<think>\\n'");
+  traits.opens_thoughts = has("<|im_start|>assistant\n<think>\n'");
+  traits.ends_lines = has("<|end|>\n");
   traits.names_dates = has("Cutting Knowledge Date");
   traits.has_system_block = has("[SYSTEM_PROMPT]");
   traits.puts_system_last = has("loop.last");
@@ -318,7 +342,8 @@ Result<ChatTemplate> ChatTemplate::open(const std::filesystem::path& folder) {
 
   const std::filesystem::path jinja = folder / "chat_template.jinja";
   const bool is_apart = std::filesystem::exists(jinja);
-  const std::string source = is_apart ? FIB_TRY(read_file(jinja)) : FIB_TRY(source_in(config));
+  const std::string source =
+      with_plain_line_ends(is_apart ? FIB_TRY(read_file(jinja)) : FIB_TRY(source_in(config)));
   ChatTemplate made;
   made.name_ = kPlain.name;
   if (source.empty()) return made;
@@ -338,7 +363,8 @@ Result<ChatTemplate> ChatTemplate::open(const std::filesystem::path& folder) {
   }
   made.name_ = kind->name;
   made.traits_ = traits_of(source);
-  made.traits_.bos = FIB_TRY(token_text(config, "bos_token"));
+  if (source.find("bos_token") != std::string::npos)
+    made.traits_.bos = FIB_TRY(token_text(config, "bos_token"));
   made.traits_.eos = FIB_TRY(token_text(config, "eos_token"));
   return made;
 }

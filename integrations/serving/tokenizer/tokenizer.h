@@ -80,13 +80,14 @@ class ChatTemplate {
 
   // What tells templates of one kind apart.
   struct Traits {
-    std::string bos, eos;           // as tokenizer_config.json spells them
-    std::string default_system;     // ChatML: said where the conversation begins without a system
-    bool hides_thoughts = false;    // ChatML: Qwen 3 drops <think> from earlier answers
-    bool opens_thoughts = false;    // ChatML: the assistant begins with <think>
-    bool names_dates = false;       // Llama 3.1: a system message with dates, always
-    bool has_system_block = false;  // Mistral: [SYSTEM_PROMPT]
-    bool puts_system_last = false;  // Mistral: before the last user message, not the first
+    std::string bos, eos;        // as tokenizer_config.json spells them; bos if the template has it
+    std::string default_system;  // ChatML: said where the conversation begins without a system
+    bool hides_thoughts = false;         // ChatML: Qwen 3 drops <think> from earlier answers
+    bool opens_thoughts = false;         // ChatML: the assistant begins with <think>
+    bool names_dates = false;            // Llama 3.1: a system message with dates, always
+    bool has_system_block = false;       // Mistral: [SYSTEM_PROMPT]
+    bool puts_system_last = false;       // Mistral: before the last user message, not the first
+    bool ends_lines = false;             // Phi 3: lines end after roles and turns
     std::string inner_space, end_space;  // Mistral: after [INST], before [/INST]
   };
 

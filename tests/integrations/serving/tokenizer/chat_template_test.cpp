@@ -53,8 +53,8 @@ constexpr const char* kLlama2 =
     "{% if %}{{ '<<SYS>>\\n' + system_message + '\\n<</SYS>>\\n\\n' }}{{ bos_token + '[INST] ' + "
     "content.strip() + ' [/INST]' }}{{ ' ' + content.strip() + ' ' + eos_token }}";
 constexpr const char* kLlama3 =
-    "{{ '<|start_header_id|>' + role + '<|end_header_id|>\\n\\n' + content | trim + '<|eot_id|>' "
-    "}}";
+    "{% set content = bos_token + content %}{{ '<|start_header_id|>' + role + "
+    "'<|end_header_id|>\\n\\n' + content | trim + '<|eot_id|>' }}";
 constexpr const char* kMistral1 =
     "{{ bos_token }}{{ '[INST] ' + content + ' [/INST]' }}{{ ' ' + content + eos_token }}";
 constexpr const char* kMistral3 =
@@ -66,11 +66,18 @@ constexpr const char* kMistral7 =
     "'[/INST]' }}";
 constexpr const char* kGemma =
     "{{ bos_token }}{{ '<start_of_turn>' + role + '\\n' + content | trim + '<end_of_turn>\\n' }}";
+// Zephyr's has line ends as they are.
 constexpr const char* kZephyr =
-    "{{ '<|user|>\\n' + content + eos_token }}{{ '<|system|>\\n' + content + eos_token }}"
-    "{{ '<|assistant|>' }}";
+    "{{ '<|user|>\n' + message['content'] + eos_token }}{{ '<|system|>\n' + message['content'] + "
+    "eos_token }}{{ '<|assistant|>' }}";
+constexpr const char* kTulu =
+    "{{ bos_token }}{{ '<|user|>\n' + message['content'] + '\n' }}{{ '<|assistant|>\n' + "
+    "message['content'] + eos_token + '\n' }}";
 constexpr const char* kPhi3 =
     "{{ '<|user|>\\n' + content + '<|end|>\\n' }}{{ '<|assistant|>\\n' }}";
+constexpr const char* kPhi4Mini =
+    "{{ '<|' + message['role'] + '|>' + content + '<|end|>' }}{{ '<|assistant|>' }}";
+constexpr const char* kPhi4 = "{{ '<|im_start|>user<|im_sep|>' + content + '<|im_end|>' }}";
 
 struct Rendered {
   std::string name;
@@ -105,6 +112,20 @@ const Rendered kRendered[] = {
     {"zephyr", kZephyr, "zephyr",
      "<|system|>\nBe brief.</s>\n<|user|>\nHi</s>\n<|assistant|>\nHello</s>\n<|user|>\nBye</s>\n"
      "<|assistant|>\n"},
+    {"tulu", kTulu, "tulu",
+     "<s><|system|>\nBe brief.\n<|user|>\nHi\n<|assistant|>\nHello</s>\n<|user|>\nBye\n"
+     "<|assistant|>\n"},
+    {"phi4_mini", kPhi4Mini, "phi3",
+     "<|system|>Be brief.<|end|><|user|>Hi<|end|><|assistant|>Hello<|end|><|user|>Bye<|end|>"
+     "<|assistant|>"},
+    {"phi4", kPhi4, "phi4",
+     "<|im_start|>system<|im_sep|>Be brief.<|im_end|><|im_start|>user<|im_sep|>Hi<|im_end|>"
+     "<|im_start|>assistant<|im_sep|>Hello<|im_end|><|im_start|>user<|im_sep|>Bye<|im_end|>"
+     "<|im_start|>assistant<|im_sep|>"},
+    {"chatml_with_bos", "{{ bos_token }}{{ '<|im_start|>' }}{{ '<|im_end|>' }}", "chatml",
+     "<s><|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n"
+     "<|im_start|>assistant\nHello<|im_end|>\n<|im_start|>user\nBye<|im_end|>\n"
+     "<|im_start|>assistant\n"},
     {"phi3", kPhi3, "phi3",
      "<|system|>\nBe brief.<|end|>\n<|user|>\nHi<|end|>\n<|assistant|>\nHello<|end|>\n"
      "<|user|>\nBye<|end|>\n<|assistant|>\n"},
@@ -198,12 +219,16 @@ TEST(ChatTemplate, TheNamedDefaultAndTheFileApartAreFound) {
 
 TEST(ChatTemplate, AnUnknownOneIsNamedUnsupported) {
   TinyFolder folder;
-  folder.write("tokenizer_config.json", config_with("{{ 'Human: ' + content }}"));
-  const auto chat = ChatTemplate::open(folder.path());
-  ASSERT_FALSE(chat);
-  EXPECT_EQ(chat.error().code, ErrorCode::kUnsupported);
-  EXPECT_TRUE(chat.error().where.ends_with("/chat_template"));
-  EXPECT_NE(chat.error().remedy.find("chatml"), std::string::npos);
+  // The second looks like Zephyr's, but is GLM's.
+  for (const char* source : {"{{ 'Human: ' + content }}",
+                             "[gMASK]<sop>{{ '<|user|>\\n' + content }}{{ '<|assistant|>' }}"}) {
+    folder.write("tokenizer_config.json", config_with(source));
+    const auto chat = ChatTemplate::open(folder.path());
+    ASSERT_FALSE(chat) << source;
+    EXPECT_EQ(chat.error().code, ErrorCode::kUnsupported);
+    EXPECT_TRUE(chat.error().where.ends_with("/chat_template"));
+    EXPECT_NE(chat.error().remedy.find("chatml"), std::string::npos);
+  }
 }
 
 }  // namespace
