@@ -7,7 +7,9 @@
 #include <cmath>
 #include <cstring>
 #include <map>
+#include <tuple>
 
+#include "harness/abi/fib/device/stream.h"
 #include "runners/cuda/device_context.h"
 #include "runners/cuda/nvrtc_worker.h"
 #include "runners/launch/replayer.h"
@@ -288,6 +290,32 @@ TEST_F(CudaDeviceLibraryTest, WarpgroupProductsAgreeWithALoop) {
         ASSERT_EQ(d[i], dot(dtype, &operands[row * 64], &operands[(64 + column) * 64], 64))
             << row << ", " << column;
       }
+    }
+  }
+}
+
+TEST_F(CudaDeviceLibraryTest, StreamedProductsAgreeWithALoop) {
+  const int depth = 2 * 128 * 2 + 80;  // the ring twice round, and a part of a step
+  const std::tuple<int, int, int> shapes[] = {
+      {16, 8, StreamShape<16, 8, 128, 2>::kSharedBytes},
+      {16, 16, StreamShape<16, 16, 128, 2>::kSharedBytes},
+      {64, 8, StreamShape<64, 8, 128, 2>::kSharedBytes},
+      {64, 64, StreamShape<64, 64, 128, 2>::kSharedBytes},
+      {128, 64, StreamShape<128, 64, 128, 2>::kSharedBytes}};
+  for (const auto& [rows, tokens, shared_bytes] : shapes) {
+    SCOPED_TRACE(std::to_string(rows) + " x " + std::to_string(tokens));
+    const auto operands = small_integers(DType::kBFloat16, (rows + tokens) * depth, rows);
+    const auto products = run<float>(
+        {.kernel = "stream<" + std::to_string(rows) + ", " + std::to_string(tokens) + ">",
+         .block = {kStreamThreads, 1, 1},
+         .shared_bytes = static_cast<uint32_t>(shared_bytes),
+         .arguments = {{at(0)}, {at(rows * depth * 2)}, {at(kResult)}, number(depth)}},
+        operands, rows * tokens);
+    for (int i = 0; i < rows * tokens; ++i) {
+      const int token = i / rows, row = i % rows;
+      ASSERT_EQ(products[i], dot(DType::kBFloat16, &operands[row * depth],
+                                 &operands[(rows + token) * depth], depth))
+          << token << ", " << row;
     }
   }
 }

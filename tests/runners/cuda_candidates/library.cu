@@ -11,6 +11,7 @@
 #include <fib/device/mma.h>
 #include <fib/device/reduce.h>
 #include <fib/device/shared.h>
+#include <fib/device/stream.h>
 #include <fib/device/tma.h>
 #include <fib/device/vector.h>
 #include <fib/device/wgmma.h>
@@ -170,6 +171,42 @@ __global__ void copy(const u32* in, u32* out) {
   fib::barrier_wait(barrier, 0);
   fib::warps_barrier<1, 64>();
   fib::store(out + i * 4, fib::load<u32, 4>(words + i * 4));
+}
+
+// weights [kRows, depth], tokens [kTokens, depth] bf16, depth a multiple of 16; products
+// [kTokens, kRows] float32. One block of fib::kStreamThreads.
+template <int kRows, int kTokens>
+__global__ void stream(const Bf16* weights, const Bf16* tokens, float* products, int depth) {
+  using Shape = fib::StreamShape<kRows, kTokens, 128, 2>;
+  extern __shared__ __align__(128) unsigned char shared[];
+  fib::Stream<Shape> stages(shared);
+  if (threadIdx.x / 32 == fib::kStreamWarps) {
+    for (int k = 0; k < depth; k += Shape::kStep) {
+      const int bytes = min(int{Shape::kStep}, depth - k) * 2;
+      stages.open_stage(kRows + kTokens, bytes);
+      for (int row = threadIdx.x % 32; row < kRows + kTokens; row += 32) {
+        const Bf16* const from =
+            row < kRows ? weights + row * depth : tokens + (row - kRows) * depth;
+        stages.copy_row(stages.stage, row, from + k, bytes);
+      }
+      stages.advance();
+    }
+    return;
+  }
+  typename fib::Stream<Shape>::Sums sums = {};
+  for (int k = 0; k < depth; k += Shape::kStep) stages.multiply(depth - k, sums);
+  for (int t = 0; t < Shape::kTokenTiles; ++t) {
+    stages.put_chunk(stages.chunk(), sums, t);
+    stages.barrier();
+    for (int i = threadIdx.x; i < Shape::kChunkTokens * kRows / 4; i += 32 * fib::kStreamWarps) {
+      const int row = i % (kRows / 4) * 4, i_token = i / (kRows / 4);
+      float4 sum = {};
+      stages.add_quad(stages.quad_at(stages.chunk(), i_token, row), sum);
+      const fib::Pack<float, 4> quad = {{sum.x, sum.y, sum.z, sum.w}};
+      fib::store(products + stages.chunk_token(t, i_token) * kRows + row, quad);
+    }
+    stages.barrier();
+  }
 }
 
 // topk_ids [pairs]; count [1], experts [tiles], tile_pairs [tiles, 8]: of 40 experts.

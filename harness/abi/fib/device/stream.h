@@ -165,19 +165,26 @@ struct Stream {
   __device__ __forceinline__ static u32 quad_at(u32 chunk, int i, int row) {
     return chunk + (i * Shape::kSumStride + row) * 4;
   }
-  // Adds the four rows' sums over the slices; `quad` may lie in another block of the cluster.
+  // Adds the four rows' sums over the slices.
   __device__ __forceinline__ static void add_quad(u32 quad, float4& sum) {
 #pragma unroll
-    for (int s = 0; s < Shape::kSlices; ++s) {
-      const float4 part = load_from_block(quad + s * (Shape::kChunkTokens * Shape::kSumStride * 4));
-      sum.x += part.x;
-      sum.y += part.y;
-      sum.z += part.z;
-      sum.w += part.w;
-    }
+    for (int s = 0; s < Shape::kSlices; ++s) add(load_shared(quad + s * kSliceBytes), sum);
+  }
+  // The same of what lies there in block `rank` of the cluster.
+  __device__ __forceinline__ static void add_quad_of(u32 rank, u32 quad, float4& sum) {
+    quad = address_in_block(quad, rank);
+#pragma unroll
+    for (int s = 0; s < Shape::kSlices; ++s) add(load_from_block(quad + s * kSliceBytes), sum);
   }
 
  private:
+  enum : int { kSliceBytes = Shape::kChunkTokens * Shape::kSumStride * 4 };
+  __device__ __forceinline__ static void add(float4 part, float4& sum) {
+    sum.x += part.x;
+    sum.y += part.y;
+    sum.z += part.z;
+    sum.w += part.w;
+  }
   __device__ __forceinline__ static int slice(int warp) {
     return warp / (Shape::kRowGroups * Shape::kTokenGroups);
   }

@@ -115,7 +115,7 @@ __global__ void __launch_bounds__(fib::kStreamThreads, 2)
       const fib::u32 quad = stages.quad_at(stages.ring + t * Shape::kChunkBytes, i_token, row);
       float4 sum = {};
       for (int share = 0; share < shares; ++share) {
-        stages.add_quad(fib::address_in_block(quad, share), sum);
+        stages.add_quad_of(share, quad, sum);
       }
       store_quad(c, token, tile * kRows + row, sum);
     }
