@@ -53,7 +53,7 @@ Result<std::unique_ptr<DeviceContext>> DeviceContext::open(CudaDriverPtr driver,
   FIB_CHECK(cuda.check(cuda.cuDevicePrimaryCtxRetain(&context->context_, context->device_),
                        fmt::format("no context on {}", context->facts_.name)));
   context->driver_ = std::move(driver);
-  FIB_CHECK(cuda.check(cuda.cuCtxSetCurrent(context->context_), "cuCtxSetCurrent"));
+  FIB_CHECK(context->enter());
   FIB_CHECK(cuda.check(cuda.cuStreamCreate(&context->stream_, CU_STREAM_NON_BLOCKING),
                        "cuStreamCreate"));
   return context;
@@ -63,6 +63,10 @@ DeviceContext::~DeviceContext() {
   if (!context_) return;
   if (stream_) driver_->cuStreamDestroy(stream_);
   driver_->cuDevicePrimaryCtxRelease(device_);
+}
+
+Result<void> DeviceContext::enter() const {
+  return driver_->check(driver_->cuCtxSetCurrent(context_), "cuCtxSetCurrent");
 }
 
 Result<void> DeviceContext::wait(double timeout_s) const {

@@ -28,6 +28,9 @@ class DeviceContext {
   DeviceContext(const DeviceContext&) = delete;
   DeviceContext& operator=(const DeviceContext&) = delete;
 
+  // Makes it the calling thread's context, as open() does for its own.
+  Result<void> enter() const;
+
   const CudaDriver& driver() const { return *driver_; }
   const CudaDriverPtr& driver_ptr() const { return driver_; }
   const DeviceFacts& facts() const { return facts_; }

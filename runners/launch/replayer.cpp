@@ -9,7 +9,6 @@ namespace {
 constexpr size_t kTensorMapAlignment = 64;  // CUtensorMap, as the driver requires
 constexpr size_t kArgumentAlignment = 16;   // the largest of a kernel parameter's own
 constexpr uint32_t kPortableCluster = 8;    // larger ones need an opt-in
-constexpr uint32_t kStaticSharedLimit = 48 << 10;  // dynamic shared memory above needs an opt-in
 
 size_t round_up(size_t value, size_t multiple) { return (value + multiple - 1) / multiple * multiple; }
 
@@ -86,7 +85,6 @@ CUfunction LoadedKernels::find(std::string_view name) const {
 }
 
 Result<void> LoadedKernels::allow(const LaunchPlan& plan) const {
-  std::map<std::string_view, uint32_t> shared;  // the most that any launch of a kernel asks for
   for (size_t step = 0; step < plan.steps.size(); ++step) {
     const auto* launch = std::get_if<PlannedLaunch>(&plan.steps[step]);
     if (!launch) continue;
@@ -94,14 +92,15 @@ Result<void> LoadedKernels::allow(const LaunchPlan& plan) const {
     if (!function) {
       return fail(ErrorCode::kNotFound, describe_step(plan, step) + ": no such kernel");
     }
-    uint32_t& most = shared[launch->kernel];
-    if (launch->shared_bytes > std::max(most, kStaticSharedLimit)) {
+    // Only ever raised, so that earlier plans of the same kernels stay launchable.
+    int allowed = 0;
+    driver_->cuFuncGetAttribute(&allowed, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, function);
+    if (launch->shared_bytes > static_cast<uint32_t>(allowed)) {
       FIB_CHECK(driver_->check(
           driver_->cuFuncSetAttribute(function, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
                                       static_cast<int>(launch->shared_bytes)),
           describe_step(plan, step) + ": " + std::to_string(launch->shared_bytes) +
               " bytes of dynamic shared memory"));
-      most = launch->shared_bytes;
     }
     if (cluster_size(*launch) > kPortableCluster) {
       FIB_CHECK(driver_->check(
