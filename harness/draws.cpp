@@ -39,9 +39,8 @@ Result<DrawCheck> check_draws(const DrawRequest& request) {
         check.first_bad_value = draws[i];
       }
     } else if (score.probability < 1.0) {
-      const double share =
-          score.probability *
-          uniform_from_bits(philox_element_bits(i, 0, request.seed ^ request.inputs.seed));
+      const double share = score.probability * uniform_from_bits(philox_element_bits(
+                                                   i, 0, request.seed ^ request.inputs.seed));
       check.ranks.by_value.push_back(score.lower + share);
       check.ranks.by_likelihood.push_back(score.likelier + share);
     }
@@ -71,8 +70,8 @@ int64_t DrawRecord::num_draws() const {
 double DrawRecord::p_value() const {
   double least = 1.0;
   for (const DrawRanks& ranks : versions) {
-    least = std::min(
-        {least, uniform_p_value(ranks.by_value), uniform_p_value(ranks.by_likelihood)});
+    least =
+        std::min({least, uniform_p_value(ranks.by_value), uniform_p_value(ranks.by_likelihood)});
   }
   const size_t tests = 2 * std::max<size_t>(versions.size(), 1);
   return std::min(1.0, least * static_cast<double>(tests));  // Bonferroni

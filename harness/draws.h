@@ -1,8 +1,8 @@
 #pragma once
 
 // Outputs of random draws (Tolerance::Rule::kDistribution). There is no expected value to compare
-// with, but the reference knows how likely each draw was. Two things are asked of draws: that each is
-// possible, and that together they follow the distribution. Judging them is harness/judge.h's.
+// with, but the reference knows how likely each draw was. Two things are asked of draws: that each
+// is possible, and that together they follow the distribution. Judging them is harness/judge.h's.
 
 #include <cstdint>
 #include <span>
@@ -24,7 +24,7 @@ struct DrawRanks {
 struct DrawCheck {
   ErrorStats stats;  // the count, and impossible draws as elements over the bound
   int64_t first_bad_value = 0;
-  DrawRanks ranks;   // of possible draws that had an alternative
+  DrawRanks ranks;  // of possible draws that had an alternative
 };
 
 struct DrawRequest {

@@ -1,6 +1,6 @@
 // rope_append:          heads of qkv [tokens, (q + 2 kv heads) * dim] are turned by their position
-//                       (element i pairs with i + dim / 2); keys and values go to their slots of the
-//                       caches [pages, page_size, kv_heads, dim]
+//                       (element i pairs with i + dim / 2); keys and values go to their slots of
+//                       the caches [pages, page_size, kv_heads, dim]
 // qk_norm_rope_append:  the same after an RMS norm of each query and key head
 
 #include <cmath>
@@ -25,8 +25,8 @@ struct RopeInputs {
 void copy_rows(const ReferenceCall& call, const TensorSource& from, FloatBuffer& to) {
   const int64_t width = from.desc().shape.back();
   call.parallel_for(static_cast<int64_t>(to.size()) / width, [&](int64_t begin, int64_t end) {
-    from.read(begin * width, std::span<float>(&to[begin * width],
-                                              static_cast<size_t>((end - begin) * width)));
+    from.read(begin * width,
+              std::span<float>(&to[begin * width], static_cast<size_t>((end - begin) * width)));
   });
 }
 
@@ -71,8 +71,7 @@ void turn_and_append(const ReferenceCall& call, const RopeInputs& in, ReferenceO
         return std::span<float>(&outputs[output][index * dim], width);
       };
       for (int64_t h = 0; h < q_heads; ++h) {
-        turn_head<Policy>(head(h), in.q_weight, cos_sin, eps, dtype,
-                          place(0, token * q_heads + h));
+        turn_head<Policy>(head(h), in.q_weight, cos_sin, eps, dtype, place(0, token * q_heads + h));
       }
       for (int64_t h = 0; h < kv_heads; ++h) {
         const int64_t slot = in.slots[token] * kv_heads + h;

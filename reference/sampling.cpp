@@ -1,7 +1,7 @@
 // sampling_from_logits: of each row of logits [tokens, vocab] one token, drawn from
-// softmax(logits / temperature) cut to the top_k most likely tokens, of these to the fewest that hold
-// top_p of the mass, of these to those with min_p of the largest probability. Temperature 0 takes the
-// largest logit, of equal ones the lowest id.
+// softmax(logits / temperature) cut to the top_k most likely tokens, of these to the fewest that
+// hold top_p of the mass, of these to those with min_p of the largest probability. Temperature 0
+// takes the largest logit, of equal ones the lowest id.
 
 #include <algorithm>
 #include <cmath>
@@ -48,9 +48,9 @@ std::vector<double> kept_weights(const Row& row, double slack) {
     std::nth_element(tokens.begin(), last, tokens.end(), is_likelier);
     const double least = weights[*last] * (1.0 - slack);
     const auto end =
-        slack == 0.0 ? last + 1
-                     : std::partition(last + 1, tokens.end(),
-                                      [&](int64_t token) { return weights[token] >= least; });
+        slack == 0.0 ? last + 1 : std::partition(last + 1, tokens.end(), [&](int64_t token) {
+          return weights[token] >= least;
+        });
     tokens.erase(end, tokens.end());
   }
   if (row.top_p < 1.0) {
@@ -138,8 +138,7 @@ Result<void> for_each_row(const ReferenceCall& call,
 Result<ReferenceOutputs> sampling_from_logits_reference(const ReferenceCall& call) {
   ReferenceOutputs outputs = make_outputs(call.problem);
   FIB_CHECK(for_each_row(call, [&](int64_t i, const Row& row) {
-    outputs[0][i] =
-        static_cast<float>(inverse_of_cumulative(kept_weights(row, 0.0), row.uniform));
+    outputs[0][i] = static_cast<float>(inverse_of_cumulative(kept_weights(row, 0.0), row.uniform));
   }));
   return outputs;
 }
@@ -149,9 +148,8 @@ Result<std::vector<DrawScore>> sampling_from_logits_scores(const ReferenceCall& 
   const Signature& signature = *call.problem.signature;
   const double slack = signature.fib.tolerances.at(signature.outputs[0].name).slack;
   std::vector<DrawScore> scores(draws.size());
-  FIB_CHECK(for_each_row(call, [&](int64_t i, const Row& row) {
-    scores[i] = score(row, draws[i], slack);
-  }));
+  FIB_CHECK(for_each_row(
+      call, [&](int64_t i, const Row& row) { scores[i] = score(row, draws[i], slack); }));
   return scores;
 }
 

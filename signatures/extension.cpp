@@ -62,9 +62,9 @@ class ExtensionReader {
       : signature_(signature), strictness_(strictness) {}
 
   Result<SignatureExtension> run(const JsonView& root) {
-    FIB_CHECK(only_keys(root, {"reference", "parameters", "weights", "host_visible",
-                               "distributions", "synthesis", "tolerances", "in_place", "cost",
-                               "family"}));
+    FIB_CHECK(
+        only_keys(root, {"reference", "parameters", "weights", "host_visible", "distributions",
+                         "synthesis", "tolerances", "in_place", "cost", "family"}));
     FIB_CHECK(root.object());
     if (const auto view = root.find("reference")) {
       fib_.reference = FIB_TRY(view->non_empty_string());
@@ -276,9 +276,9 @@ class ExtensionReader {
                            "\"distribution\"; without judged_by, elements are compared");
       }
       if (!is_integer(output.dtype)) {
-        return rule->error(fmt::format("{} values can't be judged as draws",
-                                       dtype_name(output.dtype)),
-                           "draws are integers: token ids");
+        return rule->error(
+            fmt::format("{} values can't be judged as draws", dtype_name(output.dtype)),
+            "draws are integers: token ids");
       }
       tolerance.rule = Tolerance::Rule::kDistribution;
       const JsonView slack = FIB_TRY(view.at("slack"));
@@ -381,9 +381,8 @@ Json synthesis_to_json(const Synthesis& synthesis) {
 
 Json tolerance_to_json(const Tolerance& tolerance) {
   if (tolerance.rule == Tolerance::Rule::kDistribution) {
-    return {{"judged_by", "distribution"},
-            {"slack", tolerance.slack},
-            {"reason", tolerance.reason}};
+    return {
+        {"judged_by", "distribution"}, {"slack", tolerance.slack}, {"reason", tolerance.reason}};
   }
   return {{"honest_factor", tolerance.honest_factor},
           {"max_error_rms", tolerance.max_error_rms},

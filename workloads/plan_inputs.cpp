@@ -336,8 +336,8 @@ class InputPlanner final : private ExpressionScope {
         return {};
       }
       case Kind::kChoice:
-        set_bytes(i, encode(desc.dtype,
-                            choices(desc.num_elements(), synthesis_of(i).values, draws)));
+        set_bytes(i,
+                  encode(desc.dtype, choices(desc.num_elements(), synthesis_of(i).values, draws)));
         return {};
       case Kind::kNone: break;
     }

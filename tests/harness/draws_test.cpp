@@ -31,9 +31,7 @@ TEST(UniformPValue, AgreesWithTables) {
   EXPECT_NEAR(uniform_p_value(values), 0.05, 0.005);
 }
 
-TEST(UniformPValue, FewDrawsAreNeverEnough) {
-  EXPECT_GT(uniform_p_value({0.0, 0.0, 0.0}), 1e-6);
-}
+TEST(UniformPValue, FewDrawsAreNeverEnough) { EXPECT_GT(uniform_p_value({0.0, 0.0, 0.0}), 1e-6); }
 
 DrawCheck ranked(std::vector<double> ranks) {
   DrawCheck check;
@@ -103,8 +101,8 @@ class CheckDraws : public testing::Test {
 };
 
 TEST_F(CheckDraws, TokensOutsideTheVocabularyAreImpossible) {
-  const Problem problem = problem_of("sampling/sampling_from_logits", "sampling_from_logits_v9",
-                                     {{"num_tokens", 3}});
+  const Problem problem =
+      problem_of("sampling/sampling_from_logits", "sampling_from_logits_v9", {{"num_tokens", 3}});
   const auto checked = check(problem, {-1, 9, 1 << 30});
   ASSERT_TRUE(checked) << checked.error().to_string();
   EXPECT_EQ(checked->stats.count, 3);

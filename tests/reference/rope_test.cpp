@@ -21,7 +21,8 @@ Problem problem_of(const std::string& family) {
       *Catalog::builtin(std::filesystem::path(FIB_SOURCE_DIR) / "signatures/definitions");
   return make_problem(
       *catalog.find(family + "_h4_kv2_d6_ps4"),
-      R"({"uuid": "u", "inputs": {}, "axes": {"num_tokens": 11, "max_positions": 50, "num_pages": 5}})");
+      R"({"uuid": "u", "inputs": {},
+          "axes": {"num_tokens": 11, "max_positions": 50, "num_pages": 5}})");
 }
 
 class RopeTest : public testing::TestWithParam<std::string> {

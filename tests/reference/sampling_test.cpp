@@ -34,12 +34,14 @@ class SamplingTest : public testing::Test {
 
   InputSet inputs_of(const Sampling& sampling, Row logits) const {
     InputSet inputs = with_seed(plan_inputs(problem_).value(), 5);
-    const Row rest[] = {{sampling.temperature}, {sampling.top_k}, {sampling.top_p},
-                        {sampling.min_p}, {sampling.uniform}};
+    const Row rest[] = {{sampling.temperature},
+                        {sampling.top_k},
+                        {sampling.top_p},
+                        {sampling.min_p},
+                        {sampling.uniform}};
     inputs.values[0].source = bytes_of(DType::kFloat32, logits);
     for (size_t i = 0; i < 5; ++i) {
-      inputs.values[i + 1].source =
-          bytes_of(i == 1 ? DType::kInt32 : DType::kFloat32, rest[i]);
+      inputs.values[i + 1].source = bytes_of(i == 1 ? DType::kInt32 : DType::kFloat32, rest[i]);
     }
     return inputs;
   }
@@ -49,21 +51,19 @@ class SamplingTest : public testing::Test {
     return logits;
   }
   int64_t drawn(const Sampling& sampling, const Row& logits) const {
-    const auto outputs =
-        run_reference(problem_, inputs_of(sampling, logits), Precision::kExact);
+    const auto outputs = run_reference(problem_, inputs_of(sampling, logits), Precision::kExact);
     EXPECT_TRUE(outputs) << outputs.error().to_string();
     return static_cast<int64_t>((*outputs)[0][0]);
   }
   DrawScore score(const Sampling& sampling, const Row& logits, int64_t draw) const {
     const InputSet inputs = inputs_of(sampling, logits);
     const auto sources = open_sources(inputs);
-    const auto scores = find_reference("sampling_from_logits")
-                            ->score({.problem = problem_,
-                                     .inputs = sources,
-                                     .parallel_for = [](int64_t count, const auto& body) {
-                                       body(0, count);
-                                     }},
-                                    std::vector<int64_t>{draw});
+    const auto scores =
+        find_reference("sampling_from_logits")
+            ->score({.problem = problem_,
+                     .inputs = sources,
+                     .parallel_for = [](int64_t count, const auto& body) { body(0, count); }},
+                    std::vector<int64_t>{draw});
     EXPECT_TRUE(scores) << scores.error().to_string();
     return scores->at(0);
   }

@@ -20,7 +20,9 @@ constexpr char kSampler[] = R"(
 
 static void rows(int64_t begin, int64_t end, void* context) {
   const FibCall& call = *static_cast<const FibCall*>(context);
-  const auto real = [&](int i, int64_t at) { return static_cast<const float*>(call.inputs[i].data)[at]; };
+  const auto real = [&](int i, int64_t at) {
+    return static_cast<const float*>(call.inputs[i].data)[at];
+  };
   const int64_t vocab = FIB_AXIS_vocab_size;
   for (int64_t row = begin; row < end; ++row) {
     const float* x = static_cast<const float*>(call.inputs[0].data) + row * vocab;
@@ -118,7 +120,8 @@ TEST_F(CpuDrawsTest, CutsThatAreIgnoredGiveImpossibleDraws) {
 TEST_F(CpuDrawsTest, TokensThatAreNotThereAreImpossible) {
   expect_refused(verdict_of("if (row == 7) { token = 500; continue; }"), "impossible-draw",
                  "500 at token_ids[7] is outside the set that may be drawn; 3 of 900 draws are");
-  expect_refused(verdict_of("if (row == 0) { token = -1; continue; }"), "impossible-draw", "-1 at token_ids[0]");
+  expect_refused(verdict_of("if (row == 0) { token = -1; continue; }"), "impossible-draw",
+                 "-1 at token_ids[0]");
 }
 
 TEST_F(CpuDrawsTest, TheLikeliestTokenEveryTimeIsNotADraw) {

@@ -15,9 +15,9 @@ class CpuInPlaceTest : public CpuTest {
 
   // The house's solution with `step` in place of its loop's body.
   Solution with_step(const std::string& step) {
-    std::string code = must(read_file(source_folder() /
-                                      "leaderboard/solutions/cpu/rope_append/rope-append-tokens/"
-                                      "solution.cpp"));
+    std::string code =
+        must(read_file(source_folder() / "leaderboard/solutions/cpu/rope_append/rope-append-tokens/"
+                                         "solution.cpp"));
     const std::string body = "step.run(token);";
     const size_t at = code.find(body);
     EXPECT_NE(at, std::string::npos);
@@ -79,8 +79,9 @@ TEST_F(CpuInPlaceTest, AnotherValueInARowThatStaysIsWrong) {
 
 TEST_F(CpuInPlaceTest, TheInputItselfStaysAsItIs) {
   const ContenderOutcome outcome = measure_one(
-      problem_, with_step(kFreeRow + std::string("const_cast<uint16_t*>(static_cast<const "
-                                                 "uint16_t*>(input(4)))[row * 2 * 32] ^= 0x8000;")));
+      problem_,
+      with_step(kFreeRow + std::string("const_cast<uint16_t*>(static_cast<const "
+                                       "uint16_t*>(input(4)))[row * 2 * 32] ^= 0x8000;")));
   ASSERT_TRUE(outcome.fault);
   EXPECT_EQ(outcome.fault->kind, FaultKind::kInputModified);
   EXPECT_THAT(outcome.fault->message, testing::HasSubstr("k_cache"));

@@ -6,6 +6,7 @@
 #include <set>
 
 #include "signatures/base/safetensors.h"
+#include "signatures/family.h"
 #include "signatures/catalog.h"
 #include "tests/scratch_folder.h"
 #include "tests/workloads/inputs_fixture.h"
@@ -154,6 +155,50 @@ TEST(PlanInputs, IndicesOutOfRangeNameTensorPositionAndValue) {
   expect_error(with({0, 3, 2, 7}, {0, 1, 2, 3, 4, 5, 6}), {"kv_indptr[2] is 2", "less than 3"});
   expect_error(with({0, 2, 2, 6}, {0, 1, 2, 3, 4, 5, 6}),
                {"kv_indptr[3] is 6", "num_kv_indices is 7", "rows.jsonl:7"});
+}
+
+// A row of rope_append, whose positions may repeat and whose slots may not.
+Result<InputPlan> rope_plan(int64_t max_positions, Dataset& dataset,
+                            const std::vector<std::string>& given) {
+  auto signature = instantiate_by_name(
+      fs::path(FIB_SOURCE_DIR) / "signatures/definitions/rope/rope_append.json",
+      "rope_append_h2_kv1_d4_ps4");
+  EXPECT_TRUE(signature) << signature.error().to_string();
+  std::string inputs;
+  for (const std::string& name : given) {
+    if (!inputs.empty()) inputs += ", ";
+    inputs += "\"" + name + R"(": {"type": "safetensors", "path": "blob/x.safetensors",)" +
+              R"("tensor_key": ")" + name + "\"}";
+  }
+  return plan_inputs(make_problem(
+      std::make_shared<const Signature>(*std::move(signature)),
+      R"({"uuid": "u", "axes": {"num_tokens": 3, "num_pages": 2, "max_positions": )" +
+          std::to_string(max_positions) + R"(}, "inputs": {)" + inputs + "}}",
+      dataset.root()));
+}
+
+TEST(PlanInputs, PositionsMayRepeatAndSlotsMayNot) {
+  Dataset dataset;
+  dataset.write({{"positions", {5, 5, 0}}, {"slots", {7, 0, 3}}});
+  const auto plan = rope_plan(6, dataset, {"positions", "slots"});
+  ASSERT_TRUE(plan) << plan.error().to_string();
+  EXPECT_EQ(integers_of(*plan, "positions"), (std::vector<int64_t>{5, 5, 0}));
+  expect_error(rope_plan(5, dataset, {"positions", "slots"}), {"positions[0] is 5", "0..4"});
+  dataset.write({{"slots", {7, 3, 3}}});
+  expect_error(rope_plan(6, dataset, {"slots"}), {"slots[2] is 3", "a second time"});
+  dataset.write({{"slots", {7, 3, 8}}});
+  expect_error(rope_plan(6, dataset, {"slots"}), {"slots[2] is 8", "0..7"});
+}
+
+TEST(PlanInputs, PositionsAreMadeBelowTheirLimit) {
+  Dataset dataset;
+  const auto plan = rope_plan(2, dataset, {});
+  ASSERT_TRUE(plan) << plan.error().to_string();
+  for (const int64_t position : integers_of(*plan, "positions")) {
+    EXPECT_GE(position, 0);
+    EXPECT_LT(position, 2);
+  }
+  expect_error(rope_plan(0, dataset, {}), {"positions", "below 0 (max_positions)"});
 }
 
 TEST(PlanInputs, PagesNumberedFromOneWidenTheCache) {

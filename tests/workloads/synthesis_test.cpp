@@ -152,6 +152,22 @@ TEST(DistinctIds, AreDistinct) {
   EXPECT_TRUE(distinct_ids(0, 0, draws).empty());
 }
 
+TEST(AnyIds, StayBelowTheLimitAndRepeat) {
+  Draws draws(9, 0);
+  const std::vector<int64_t> ids = any_ids(200, 50, draws);
+  EXPECT_EQ(*std::min_element(ids.begin(), ids.end()), 0);
+  EXPECT_EQ(*std::max_element(ids.begin(), ids.end()), 49);
+  EXPECT_TRUE(any_ids(0, 0, draws).empty());
+}
+
+TEST(Choices, TakeEveryValueAboutAsOften) {
+  Draws draws(10, 0);
+  const std::vector<double> chosen = choices(900, {0.0, 0.5, -1.0}, draws);
+  for (const double value : {0.0, 0.5, -1.0}) {
+    EXPECT_NEAR(std::count(chosen.begin(), chosen.end(), value), 300, 75);  // five deviations
+  }
+}
+
 // A structure seed means the same traffic on every machine: these numbers may never change.
 TEST(Synthesis, IsPinned) {
   Draws draws(42, 0);

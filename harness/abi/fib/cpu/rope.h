@@ -24,7 +24,7 @@ struct RopeAppend {
   const int32_t* positions;   // [tokens]
   const int32_t* slots;       // [tokens]: rows of the caches
   uint16_t* q;                // [tokens, kQoHeads, kDim] bf16
-  uint16_t* k_cache;          // [slots, kKvHeads, kDim] bf16; rows that no slot names stay as they are
+  uint16_t* k_cache;          // [rows, kKvHeads, kDim] bf16; only the rows in `slots` are written
   uint16_t* v_cache;          // the same
 
   void run(int64_t token) const {

@@ -1,4 +1,4 @@
-// qk_norm_rope_append, a token a task: each head is normalised in registers, turned and stored once.
+// qk_norm_rope_append, a token a task: each head is normalised, turned and stored from registers.
 
 #include <fib/cpu.h>
 #include <fib/cpu/rope.h>

@@ -1,4 +1,4 @@
-// rope_append, a token a task: each head is turned in registers and stored once.
+// rope_append, a token a task: each head is turned and stored from registers.
 
 #include <fib/cpu.h>
 #include <fib/cpu/rope.h>

@@ -1,6 +1,6 @@
 // sampling_from_logits without sorting the vocabulary. Tokens are put into bins by how far their
-// logit lies below the largest; sums over bins show which of them holds the last token that top_k or
-// top_p keeps, and only its tokens are sorted. The draw is the inverse of the cumulative
+// logit lies below the largest; sums over bins show which of them holds the last token that top_k
+// or top_p keeps, and only its tokens are sorted. The draw is the inverse of the cumulative
 // distribution in order of token id.
 //
 // logits [rows, vocab] float32, temperature [rows] float32, top_k [rows] int32, top_p, min_p and
