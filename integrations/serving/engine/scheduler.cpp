@@ -46,7 +46,8 @@ const Step* Scheduler::plan() {
   step_.choices.clear();
   decode_rows_.clear();
   if (is_idle()) return nullptr;
-  plan_stage(plan_decode());
+  plan_decode();
+  plan_stage();
   if (step_.decode.empty() && step_.prefill.empty()) {
     throw std::logic_error("requests are left, but none can go on");
   }
@@ -54,21 +55,19 @@ const Step* Scheduler::plan() {
   return &step_;
 }
 
-Scheduler::Admission Scheduler::plan_decode() {
-  const uint64_t preemptions_before = stats_.preemptions;
+void Scheduler::plan_decode() {
   // First in order first: who is preempted comes later, so rows already planned stay.
   for (auto& [order, sequence] : running_) {
     if (!sequence->progress.is_decoding) continue;
-    if (!grow(*sequence)) break;
+    if (!grow(*sequence)) return;
     step_.decode.push_back(sequence->segment(1, limits_.page_size));
     step_.choices.push_back(sequence->choice());
     decode_rows_.push_back(sequence.get());
   }
-  return stats_.preemptions == preemptions_before ? Admission::kAllowed : Admission::kClosed;
 }
 
-void Scheduler::plan_stage(Admission admission) {
-  if (stage_.pieces.empty()) form_stage(admission);
+void Scheduler::plan_stage() {
+  if (stage_.pieces.empty()) form_stage();
   const bool is_last_group = stage_.group + 1 == stage_.num_groups;
   step_.prefill_layers = layer_group(stage_.group, stage_.num_groups, limits_.num_layers);
   for (const Piece& piece : stage_.pieces) {
@@ -79,7 +78,7 @@ void Scheduler::plan_stage(Admission admission) {
   }
 }
 
-void Scheduler::form_stage(Admission admission) {
+void Scheduler::form_stage() {
   const int most = is_layered() ? config_.cohort_tokens : config_.chunk_tokens;
   int budget = std::min(most, limits_.max_step_tokens - static_cast<int>(decode_rows_.size()));
   int num_tokens = 0;
@@ -97,7 +96,6 @@ void Scheduler::form_stage(Admission admission) {
     take(tokens);
   }
   // Strictly in order: whoever does not fit is waited for, so that nobody is passed over for ever.
-  has_room &= admission == Admission::kAllowed;
   while (has_room && !waiting_.empty() && static_cast<int>(running_.size()) < max_running_) {
     const int tokens = admit_first(budget);
     has_room = tokens > 0;

@@ -73,11 +73,10 @@ class Scheduler {
     int num_groups = 1;
     int group = 0;  // to run next
   };
-  enum class Admission { kAllowed, kClosed };
 
-  Admission plan_decode();  // closed after a preemption: its pages are not for newcomers
-  void plan_stage(Admission admission);
-  void form_stage(Admission admission);
+  void plan_decode();
+  void plan_stage();
+  void form_stage();
   int piece_size(int remaining, int budget) const;  // 0: not in this stage
   void add_piece(Sequence& sequence, int num_tokens);
   bool is_layered() const;

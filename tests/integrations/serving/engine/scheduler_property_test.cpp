@@ -165,15 +165,15 @@ void run_scenario(uint64_t seed, Totals& totals) {
 
 TEST(SchedulerProperties, EverybodyGetsWhatTheyWouldGetAlone) {
   Totals totals;
-  for (uint64_t seed = 1; seed <= 400 && !HasFailure(); ++seed) run_scenario(seed, totals);
+  for (uint64_t seed = 1; seed <= 250 && !HasFailure(); ++seed) run_scenario(seed, totals);
   // The scenarios reach what they are meant to reach.
-  EXPECT_GT(totals.preemptions, 500u);
+  EXPECT_GT(totals.preemptions, 300u);
   EXPECT_GT(totals.cached_tokens, 10'000u);
   EXPECT_GT(totals.failed, 100u);
   EXPECT_GT(totals.cancelled, 500u);
-  EXPECT_GT(totals.resets, 500);
-  EXPECT_GT(totals.stashes_dropped, 50);
-  EXPECT_GT(totals.cohorts, 100);
+  EXPECT_GT(totals.resets, 300);
+  EXPECT_GT(totals.stashes_dropped, 30);
+  EXPECT_GT(totals.cohorts, 50);
 }
 
 }  // namespace

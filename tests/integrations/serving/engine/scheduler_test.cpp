@@ -203,19 +203,28 @@ TEST(PrefixCache, RecomputesTheLastBlockOfAKnownPrompt) {
 }
 
 TEST(PrefixCache, LetsEqualPromptsWaitForTheFirst) {
-  SchedulerHarness harness(kRoomy, {.chunk_tokens = 8});
+  SchedulerHarness harness(kRoomy, {.chunk_tokens = 20});
   for (int i = 0; i < 3; ++i) harness.add(request(17, 3, 1));
-  std::vector<Segments> steps;
-  for (int i = 0; i < 3; ++i) {
-    harness.step();
-    steps.push_back(harness.prefill());
-  }
-  // The second is admitted when the first has published all that it can use.
-  EXPECT_EQ(steps, (std::vector<Segments>{
-                       {{1, 0, 8}}, {{1, 8, 8}}, {{1, 16, 1}, {2, 16, 1}, {3, 16, 1}}}));
+  harness.step();
+  EXPECT_EQ(harness.prefill(), (Segments{{1, 0, 17}}))
+      << "though the chunk has room for three more";
+  harness.step();
+  EXPECT_EQ(harness.prefill(), (Segments{{2, 16, 1}, {3, 16, 1}}));
   harness.finish();
-  EXPECT_EQ(harness.stats().prefill_tokens, 19u);
   EXPECT_EQ(harness.heard(3).tokens, harness.expected(3));
+}
+
+TEST(PrefixCache, ForgetsTheEndOfAChainFirst) {
+  ExecutorLimits limits = kRoomy;
+  limits.num_pages = 4;
+  SchedulerHarness harness(limits, {});
+  harness.add(request(13, 1, 1));
+  harness.finish();  // three blocks stay, one page is empty
+  harness.add(request(8, 1, 2));
+  harness.finish();
+  harness.add(request(13, 1, 1));
+  harness.step();
+  EXPECT_EQ(harness.prefill(), (Segments{{3, 8, 5}}));
 }
 
 TEST(PrefixCache, CanBeSwitchedOff) {
