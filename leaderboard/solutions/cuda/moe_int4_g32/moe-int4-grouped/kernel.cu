@@ -30,6 +30,12 @@ __global__ void __launch_bounds__(kRouteThreads)
                                            {tile_count, tile_experts, tile_pairs});
 }
 
+// Past L1, where an earlier kernel's lists may still lie: `down` reads these before it waits for
+// gate and up.
+__device__ __forceinline__ int read_fresh(const int* p) {
+  return *static_cast<const volatile int*>(p);
+}
+
 // Where the loads of a block are: they run ahead of the arithmetic, across tiles.
 template <Product kProduct, int kRows, int kTokens>
 struct Loader {
@@ -70,11 +76,11 @@ struct Loader {
   __device__ void fetch_next(int from) {
     if (from >= tile_end) return;
     const int tokens_tile = from / row_blocks(kProduct, kRows);
-    next_expert = tile_experts[tokens_tile];
+    next_expert = read_fresh(tile_experts + tokens_tile);
 #pragma unroll
     for (int i = 0; i < kTokenRows; ++i) {
       const int token = (i * kThreads + static_cast<int>(threadIdx.x)) / kTokenPieces;
-      next_rows[i] = token < kTokens ? tile_pairs[tokens_tile * kTokens + token] : -1;
+      next_rows[i] = token < kTokens ? read_fresh(tile_pairs + tokens_tile * kTokens + token) : -1;
     }
   }
 
@@ -120,59 +126,69 @@ struct Loader {
         thread % kScalePieces * (kScaleBytes / 2);
   }
 
+  // The next step's weights and scales.
+  __device__ void start_weights(u32 stage) const {
+    const int thread = threadIdx.x;
+    const int first_group = step * kWeightPieces;
+#pragma unroll
+    for (int i = 0; i < kRows * kWeightPieces / kThreads; ++i) {
+      constexpr int kRowsApart = kThreads / kWeightPieces;
+      constexpr int kApart = weight_rows_between(kRowsApart);
+      const bool is_inside = kIsWhole || (weight + i * kApart < kWeightRows &&
+                                          first_group + thread % kWeightPieces < kGroups);
+      const int row = i * kRowsApart + thread / kWeightPieces;
+      fib::copy_16(stage + row * weight_stride(kStep) + thread % kWeightPieces * 16,
+                   weight_from + i * kApart * (kDepth / 8), is_inside);
+    }
+    const u32 scale_stage = stage + kRows * weight_stride(kStep);
+#pragma unroll
+    for (int i = 0; i < (kRows * kScalePieces + kThreads - 1) / kThreads; ++i) {
+      constexpr int kRowsApart = kThreads / kScalePieces;
+      constexpr int kApart = weight_rows_between(kRowsApart);
+      const int row = i * kRowsApart + thread / kScalePieces;
+      if (row >= kRows) break;
+      const int piece = thread % kScalePieces;
+      const bool is_inside =
+          kIsWhole || (weight_row(tile % row_blocks(kProduct, kRows), row) < kWeightRows &&
+                       first_group + piece * (kScaleBytes / 2) < kGroups);
+      const u32 to = scale_stage + row * scale_stride(kStep) + piece * kScaleBytes;
+      const Bf16* const from = scale_from + i * kApart * (kDepth / kGroup);
+      if constexpr (kScaleBytes == 16) {
+        fib::copy_16(to, from, is_inside);
+      } else {
+        fib::copy_small<kScaleBytes>(to, from, is_inside);
+      }
+    }
+  }
+  __device__ void start_tokens(u32 stage) const {
+    const u32 token_stage = stage + kRows * (weight_stride(kStep) + scale_stride(kStep));
+#pragma unroll
+    for (int i = 0; i < kTokenRows; ++i) {
+      const int token = (i * kThreads + static_cast<int>(threadIdx.x)) / kTokenPieces;
+      const int piece = threadIdx.x % kTokenPieces;
+      if (token >= kTokens) break;
+      const int column = step * kStep + piece * 8;
+      const bool is_inside = rows[i] >= 0 && (kIsWhole || column < kDepth);
+      fib::copy_16(token_stage + token * token_stride(kStep) + piece * 16,
+                   activations + static_cast<size_t>(is_inside ? rows[i] : 0) * kDepth + column,
+                   is_inside);
+    }
+  }
+  __device__ void advance() {
+    weight_from += kStep / 8;
+    scale_from += kStep / kGroup;
+    if (++step == kSteps) {
+      step = 0;
+      tile += gridDim.x;
+      enter_tile();
+    }
+  }
   // Starts the copies of the next step into `stage` and moves on. Always commits a group.
   __device__ void start(u32 stage) {
     if (tile < tile_end) {
-      const int thread = threadIdx.x;
-      const int first_group = step * kWeightPieces;
-#pragma unroll
-      for (int i = 0; i < kRows * kWeightPieces / kThreads; ++i) {
-        constexpr int kRowsApart = kThreads / kWeightPieces;
-        constexpr int kApart = weight_rows_between(kRowsApart);
-        const bool is_inside = kIsWhole || (weight + i * kApart < kWeightRows &&
-                                            first_group + thread % kWeightPieces < kGroups);
-        const int row = i * kRowsApart + thread / kWeightPieces;
-        fib::copy_16(stage + row * weight_stride(kStep) + thread % kWeightPieces * 16,
-                     weight_from + i * kApart * (kDepth / 8), is_inside);
-      }
-      const u32 scale_stage = stage + kRows * weight_stride(kStep);
-#pragma unroll
-      for (int i = 0; i < (kRows * kScalePieces + kThreads - 1) / kThreads; ++i) {
-        constexpr int kRowsApart = kThreads / kScalePieces;
-        constexpr int kApart = weight_rows_between(kRowsApart);
-        const int row = i * kRowsApart + thread / kScalePieces;
-        if (row >= kRows) break;
-        const int piece = thread % kScalePieces;
-        const bool is_inside =
-            kIsWhole || (weight_row(tile % row_blocks(kProduct, kRows), row) < kWeightRows &&
-                         first_group + piece * (kScaleBytes / 2) < kGroups);
-        const u32 to = scale_stage + row * scale_stride(kStep) + piece * kScaleBytes;
-        const Bf16* const from = scale_from + i * kApart * (kDepth / kGroup);
-        if constexpr (kScaleBytes == 16) {
-          fib::copy_16(to, from, is_inside);
-        } else {
-          fib::copy_small<kScaleBytes>(to, from, is_inside);
-        }
-      }
-      const u32 token_stage = scale_stage + kRows * scale_stride(kStep);
-#pragma unroll
-      for (int i = 0; i < kTokenRows; ++i) {
-        const int token = (i * kThreads + thread) / kTokenPieces;
-        const int piece = thread % kTokenPieces;
-        if (token >= kTokens) break;
-        const int column = step * kStep + piece * 8;
-        const bool is_inside = rows[i] >= 0 && (kIsWhole || column < kDepth);
-        fib::copy_16(token_stage + token * token_stride(kStep) + piece * 16,
-                     activations + static_cast<size_t>(is_inside ? rows[i] : 0) * kDepth + column,
-                     is_inside);
-      }
-      weight_from += kStep / 8;
-      scale_from += kStep / kGroup;
-      if (++step == kSteps) {
-        step = 0;
-        tile += gridDim.x;
-        enter_tile();
-      }
+      start_weights(stage);
+      start_tokens(stage);
+      advance();
     }
     fib::commit_copies();
   }
@@ -201,8 +217,11 @@ __global__ void __launch_bounds__(threads_of(kRows, kTokens), 2)
   const int warp = threadIdx.x / 32 % kRowWarps, share = threadIdx.x / 32 / kRowWarps;
   const int lane = threadIdx.x % 32, g = lane / 4, c = lane % 4;
 
+  // With few tokens the weights of `down` are under way before gate and up have ended, which let it
+  // begin when the lists were there.
+  constexpr bool kIsAhead = kProduct == kDown && kTokens == fib::kFewTokens;
+  if constexpr (!kIsAhead) fib::wait_for_previous_kernel();
   fib::let_next_kernel_start();
-  fib::wait_for_previous_kernel();
   ExpertTiles tiles = {tile_count, tile_experts, tile_pairs};
   if constexpr (kTokens == fib::kFewTokens) {
     __shared__ fib::FewExpertTiles few;
@@ -217,13 +236,29 @@ __global__ void __launch_bounds__(threads_of(kRows, kTokens), 2)
   loads.scales = scales;
   loads.tile_experts = tiles.experts;
   loads.tile_pairs = tiles.pairs;
-  loads.tile_end = *tiles.count * row_blocks(kProduct, kRows);
+  loads.tile_end = read_fresh(tiles.count) * row_blocks(kProduct, kRows);
   loads.tile = blockIdx.x;
   loads.step = 0;
   loads.fetch_next(loads.tile);
   if (loads.tile < loads.tile_end) loads.enter_tile();
+  if constexpr (kIsAhead) {
+    Loads behind = loads;
+    for (int i = 0; i < kStages - 1 && loads.tile < loads.tile_end; ++i) {
+      loads.start_weights(ring + i * kStageBytes);
+      loads.advance();
+    }
+    fib::wait_for_previous_kernel();
+    for (int i = 0; i < kStages - 1; ++i) {
+      if (behind.tile < behind.tile_end) {
+        behind.start_tokens(ring + i * kStageBytes);
+        behind.advance();
+      }
+      fib::commit_copies();
+    }
+  } else {
 #pragma unroll
-  for (int i = 0; i < kStages - 1; ++i) loads.start(ring + i * kStageBytes);
+    for (int i = 0; i < kStages - 1; ++i) loads.start(ring + i * kStageBytes);
+  }
 
   int stage = 0;
   for (int tile = blockIdx.x; tile < loads.tile_end; tile += gridDim.x) {
@@ -306,7 +341,7 @@ __global__ void __launch_bounds__(threads_of(kRows, kTokens), 2)
     for (int t = 0; t < kColumns; ++t) {
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
-        const int pair = tokens[t * 8 + c * 2 + i % 2];
+        const int pair = read_fresh(tokens + t * 8 + c * 2 + i % 2);
         if (pair < 0) continue;
         if constexpr (kProduct == kGateUp) {
           const int row = row_block * (kRows / 2) + warp * 16 + i / 2 * 8 + g;
