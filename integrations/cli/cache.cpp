@@ -4,7 +4,6 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <charconv>
 #include <ostream>
 
 #include "integrations/cli/commands.h"
@@ -104,22 +103,6 @@ Result<int> trim(const Context& context, uint64_t max_bytes) {
   return report_freed(context, before - left);
 }
 
-// "500M", "2G", "1024".
-Result<uint64_t> parse_bytes(const std::string& text) {
-  double number = 0.0;
-  const auto [end, trouble] = std::from_chars(text.data(), text.data() + text.size(), number);
-  const std::string unit(end, text.data() + text.size());
-  const std::pair<const char*, double> units[] = {
-      {"", 1.0}, {"K", 1024.0}, {"M", 1048576.0}, {"G", 1073741824.0}, {"T", 1099511627776.0}};
-  if (trouble == std::errc() && number >= 0.0) {
-    for (const auto& [name, factor] : units) {
-      if (unit == name) return static_cast<uint64_t>(number * factor);
-    }
-  }
-  return fail(ErrorCode::kInvalidInput, fmt::format("'{}' is no size", text), "SIZE",
-              "a number with K, M, G or T behind it, as 2G");
-}
-
 }  // namespace
 
 void add_cache_command(CLI::App& app, Action& action) {
@@ -147,7 +130,7 @@ void add_cache_command(CLI::App& app, Action& action) {
   trim_command->footer("Example:\n  fib cache trim 2G\n");
   trim_command->callback([size, &action] {
     action = [size](const Context& context) -> Result<int> {
-      return trim(context, FIB_TRY(parse_bytes(*size)));
+      return trim(context, FIB_TRY(parse_bytes(*size, "SIZE")));
     };
   });
 }

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <charconv>
 #include <cmath>
 #include <initializer_list>
 #include <string_view>
@@ -54,5 +55,20 @@ std::string format_percent(double fraction) {
 }
 
 std::string format_factor(double factor) { return three_digits(factor) + "x"; }
+
+Result<uint64_t> parse_bytes(const std::string& text, std::string_view where) {
+  double number = 0.0;
+  const auto [end, trouble] = std::from_chars(text.data(), text.data() + text.size(), number);
+  const std::string unit(end, text.data() + text.size());
+  const std::pair<const char*, double> units[] = {
+      {"", 1.0}, {"K", 1024.0}, {"M", 1048576.0}, {"G", 1073741824.0}, {"T", 1099511627776.0}};
+  if (trouble == std::errc() && number >= 0.0) {
+    for (const auto& [name, factor] : units) {
+      if (unit == name) return static_cast<uint64_t>(number * factor);
+    }
+  }
+  return fail(ErrorCode::kInvalidInput, fmt::format("'{}' is no size", text), std::string(where),
+              "a number with K, M, G or T behind it, as 2G");
+}
 
 }  // namespace fib

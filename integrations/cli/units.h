@@ -3,8 +3,10 @@
 // Numbers as people read them: three significant digits and a unit.
 
 #include <string>
+#include <string_view>
 
 #include "harness/statistics.h"
+#include "signatures/base/result.h"
 
 namespace fib {
 
@@ -15,5 +17,8 @@ std::string format_flops(double flops_per_s);                // "45.2 TFLOP/s"
 std::string format_bytes(double bytes);                      // "1.50 GiB"
 std::string format_percent(double fraction);                 // "63 %"
 std::string format_factor(double factor);                    // "1.21x"
+
+// "500M", "2G", "1024" as bytes. The error's place is `where`: the option.
+Result<uint64_t> parse_bytes(const std::string& text, std::string_view where);
 
 }  // namespace fib

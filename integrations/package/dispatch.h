@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "integrations/package/kernel.h"
+#include "runners/cuda/libraries.h"
 
 namespace fib {
 
@@ -62,8 +63,7 @@ struct HouseDispatchOptions {
   std::filesystem::path device_sources;   // runners/cuda/device
   std::filesystem::path cache_folder;
   std::filesystem::path worker_executable;  // the fib binary
-  // Where the CUDA libraries are searched, as runners/cuda/libraries.h has it.
-  std::vector<std::filesystem::path> cuda_hints;
+  CudaSearch cuda;                    // where the CUDA libraries are searched
   int threads = 0;                    // of the cpu target's pool; 0: all processors
 };
 

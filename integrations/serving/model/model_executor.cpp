@@ -9,6 +9,7 @@ namespace fib {
 namespace {
 
 constexpr int kMaxSequences = 64;           // prefill segments of a step
+constexpr size_t kMostCacheTokens = size_t{1} << 30;  // slots are int32
 constexpr double kCacheShare = 0.9;         // of the memory that is left for keys and values
 constexpr int kGraphRows[] = {1,  2,  4,  8,  12, 16,  24,  32,  40,  48,  56, 64,
                               80, 96, 112, 128, 160, 192, 224, 256, 384, 512};
@@ -41,7 +42,7 @@ Result<int> ModelExecutor::choose_num_pages() const {
   const size_t bytes =
       options_.kv_bytes > 0 ? options_.kv_bytes : static_cast<size_t>(kCacheShare * free);
   const auto pages = static_cast<int>(
-      std::min<size_t>(bytes / page_bytes, size_t{1} << 30 / options_.page_size));
+      std::min(bytes / page_bytes, kMostCacheTokens / static_cast<size_t>(options_.page_size)));
   const int needed = (limits_.max_positions + options_.page_size - 1) / options_.page_size;
   if (pages < needed) {
     return fail(ErrorCode::kResourceExhausted,

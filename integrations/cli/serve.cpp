@@ -1,0 +1,132 @@
+// fib serve: a model behind an OpenAI-compatible HTTP server.
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <chrono>
+#include <ostream>
+#include <random>
+#include <thread>
+
+#include "integrations/cli/commands.h"
+#include "integrations/cli/interrupt.h"
+#include "integrations/cli/serving_options.h"
+#include "integrations/cli/units.h"
+#include "integrations/package/call_times.h"
+#include "integrations/serving/http/server.h"
+
+namespace fib {
+namespace {
+
+constexpr auto kSignalPatience = std::chrono::milliseconds(50);
+
+struct ServeArgs {
+  ServingArgs serving;
+  std::string host = "127.0.0.1";
+  uint16_t port = 8000;
+  int http_threads = 2;
+  std::string api_key, model_name;
+  size_t max_queued = 1024;
+};
+
+GenerationDefaults defaults_of(const ModelExecutor& executor) {
+  const ModelConfig& config = executor.config();
+  const ExecutorLimits& limits = executor.limits();
+  return {.temperature = config.sampling.temperature,
+          .top_p = config.sampling.top_p,
+          .top_k = config.sampling.top_k,
+          .vocab_size = config.vocab_size,
+          .context_length = std::min(limits.max_positions, limits.num_pages * limits.page_size)};
+}
+
+void announce(const Context& context, const ServingStack& stack, const Server& server) {
+  const ModelMemory memory = stack.executor->memory();
+  const ServingDeviceInfo& device = stack.device->info();
+  const ExecutorLimits& limits = stack.executor->limits();
+  const int64_t tokens = int64_t{limits.num_pages} * limits.page_size;
+  const std::string url = fmt::format("http://{}:{}", server.host(), server.port());
+  if (context.json()) {
+    print_json_line(context, {{"url", url},
+                              {"model", stack.model_id},
+                              {"target", device.target},
+                              {"device", device.name},
+                              {"weight_bytes", memory.weights},
+                              {"prepared_bytes", memory.prepared},
+                              {"kv_cache_bytes", memory.kv_cache},
+                              {"kv_cache_tokens", tokens}});
+    return;
+  }
+  context.out << fmt::format(
+      "{} on {}: weights {}, keys and values {} ({} tokens)\nlistening on {}/v1\n", stack.model_id,
+      device.name, format_bytes(static_cast<double>(memory.weights)),
+      format_bytes(static_cast<double>(memory.kv_cache)), tokens, url);
+  context.out.flush();
+}
+
+Result<int> serve(const Context& context, const ServeArgs& args) {
+  const ServingStack stack = FIB_TRY(open_serving(context, args.serving));
+  const Tokenizer tokenizer = FIB_TRY(Tokenizer::open(stack.folder));
+  const ChatTemplate chat_template = FIB_TRY(ChatTemplate::open(stack.folder));
+  CallTimes times(*stack.dispatch);
+  EngineConfig config = stack.engine_config;
+  config.max_queued = args.max_queued;
+  const auto engine = FIB_TRY(Engine::start(*stack.executor, std::move(config)));
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  const auto server = FIB_TRY(Server::start(
+      {.host = args.host,
+       .port = args.port,
+       .threads = args.http_threads,
+       .api_key = args.api_key,
+       .model_id = args.model_name.empty() ? stack.model_id : args.model_name,
+       .created_s = std::chrono::duration_cast<std::chrono::seconds>(now).count(),
+       .seed = std::random_device{}()},
+      {.engine = *engine,
+       .tokenizer = tokenizer,
+       .chat_template = chat_template,
+       .defaults = defaults_of(*stack.executor),
+       .signature_times = [&times] {
+         std::vector<SignatureTime> all;
+         for (const CallTime& time : times.read()) {
+           all.push_back({time.signature, time.host_s, time.calls});
+         }
+         return all;
+       }}));
+  const InterruptGuard interrupt;
+  announce(context, stack, *server);
+  while (!interrupt.requested()) std::this_thread::sleep_for(kSignalPatience);
+  context.err << "draining; a second signal ends it at once\n";
+  server->drain();
+  engine->drain();
+  return kExitPassed;
+}
+
+}  // namespace
+
+void add_serve_command(CLI::App& app, Action& action) {
+  auto args = std::make_shared<ServeArgs>();
+  CLI::App* command = app.add_subcommand("serve", "Serve a model over OpenAI-compatible HTTP");
+  add_serving_options(*command, args->serving);
+  command->add_option("--host", args->host, "Address to listen on")->capture_default_str();
+  command->add_option("--port", args->port, "0: any that is free")->capture_default_str();
+  command->add_option("--api-key", args->api_key, "Clients must send it as their bearer token")
+      ->type_name("KEY");
+  command->add_option("--served-model-name", args->model_name, "What clients call the model")
+      ->type_name("NAME");
+  command->add_option("--max-queued", args->max_queued, "Waiting requests; more get 429")
+      ->capture_default_str();
+  command->add_option("--http-threads", args->http_threads, "Threads for connections")
+      ->check(CLI::Range(1, 64))
+      ->capture_default_str();
+  command->footer(
+      "Serves /v1/completions, /v1/chat/completions, /v1/models, /health and /metrics.\n"
+      "SIGTERM or Ctrl-C: refuses new requests, finishes those under way, ends.\n"
+      "Examples:\n"
+      "  fib serve\n"
+      "  fib serve ~/models/Qwen3-30B-A3B --target cuda --prefill layered --port 8080\n"
+      "  curl localhost:8000/v1/completions -d '{\"prompt\": \"Once\", \"max_tokens\": 20}'\n");
+  command->callback([args, &action] {
+    action = [args](const Context& context) { return serve(context, *args); };
+  });
+}
+
+}  // namespace fib

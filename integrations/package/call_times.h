@@ -1,0 +1,42 @@
+#pragma once
+
+// How often each signature was called and how long that took: the metrics tap.
+
+#include <cstdint>
+#include <mutex>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "integrations/package/dispatch.h"
+
+namespace fib {
+
+struct CallTime {
+  std::string signature;
+  std::string solution;
+  uint64_t calls = 0;
+  double host_s = 0.0;  // cpu: the calls themselves; cuda: enqueuing them
+};
+
+class CallTimes : public CallTap {
+ public:
+  explicit CallTimes(Dispatch& dispatch);
+  ~CallTimes() override;
+  CallTimes(const CallTimes&) = delete;
+  CallTimes& operator=(const CallTimes&) = delete;
+
+  void on_call(const Kernel& kernel, const KernelCall& call, double host_ns) override;
+  std::vector<CallTime> read() const;  // from any thread; the longest first
+
+ private:
+  struct Sum {
+    uint64_t calls = 0;
+    double host_ns = 0.0;
+  };
+  Dispatch& dispatch_;
+  mutable std::mutex mutex_;
+  std::unordered_map<const Kernel*, Sum> sums_;
+};
+
+}  // namespace fib
