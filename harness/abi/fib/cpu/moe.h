@@ -60,8 +60,8 @@ class Moe {
     if constexpr (Down::kRow > kInner)
       memset(middle_, 0, static_cast<size_t>(tokens * kTopK * Down::kRow) * sizeof *middle_);
     if constexpr (kLaysOut) call->parallel_for(call, tokens, 8, lay_out, this);
-    call->parallel_for(call, active_experts_ * kInnerTasks, 1, gate_and_up, this);
-    call->parallel_for(call, kOutputTasks, 1, sum_experts, this);
+    call->parallel_for(call, active_experts_ * kInnerTasks, grain(2 * kHidden), gate_and_up, this);
+    call->parallel_for(call, kOutputTasks, grain(kTopK * kInner), sum_experts, this);
   }
 
  private:
@@ -69,6 +69,9 @@ class Moe {
   static constexpr int64_t kInnerTasks = kInner / kTask;
   static constexpr int64_t kOutputTasks = kHidden / kTask;
   static_assert(kInner % kTask == 0 && kHidden % kTask == 0, "whole tasks");
+
+  // Tasks a chunk that takes a microsecond or more, a task's rows being `products` long.
+  static constexpr int64_t grain(int64_t products) { return 1 + (1 << 15) / (kTask * products); }
 
   // One pair of (token, one of its experts).
   struct Pair {
