@@ -5,17 +5,54 @@
 // A row, one query token and head, is computed by the same operations in the same order whatever
 // stands around it: keys are cut by their position into runs of kRun and blocks of kBlock; a run
 // keeps an online softmax over its blocks; runs are merged in order. So a row comes out bit for bit
-// the same in a batch of one or of many, in prefill, in a chunked append or in decode, on any number
-// of threads. Nothing is left to the compiler's contraction: products that enter sums are fma().
-
-#include <math.h>
+// the same in a batch of one or of many, in prefill, in a chunked append or in decode, on any
+// number of threads. Nothing is left to the compiler's contraction: products that enter sums are
+// fma().
 
 #include <fib/cpu/bf16.h>
+#include <math.h>
 
 namespace fib {
 
-// Rows become columns.
-FIB_INLINE void transpose(Words (&m)[kLanes]) {
+// One register of the machine, for the innermost loops: what is wider than that goes by memory.
+#if defined(__AVX512F__)
+typedef Floats Lane;
+typedef Words LaneWords;
+#elif defined(__AVX2__) && defined(__FMA__)
+typedef float Lane __attribute__((vector_size(32)));
+typedef uint32_t LaneWords __attribute__((vector_size(32)));
+FIB_INLINE Lane fma(Lane a, Lane b, Lane c) {
+  return (Lane)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+}
+#else
+typedef float Lane __attribute__((vector_size(16)));
+typedef uint32_t LaneWords __attribute__((vector_size(16)));
+FIB_INLINE Lane fma(Lane a, Lane b, Lane c) { return a * b + c; }
+#endif
+inline constexpr int kLaneWidth = sizeof(Lane) / sizeof(float);
+
+FIB_INLINE Lane lane_at(const void* from) {
+  Lane lane;
+  memcpy(&lane, from, sizeof lane);
+  return lane;
+}
+FIB_INLINE void put(float* to, Lane lane) { memcpy(to, &lane, sizeof lane); }
+
+// As dot_pairs of bf16.h.
+FIB_INLINE Lane dot_lane(Lane sum, LaneWords a, LaneWords b) {
+#if defined(__AVX512F__)
+  return dot_pairs(sum, a, b);
+#else
+  const LaneWords high = LaneWords{} + 0xFFFF0000u;
+  return fma((Lane)(a << 16), (Lane)(b << 16), fma((Lane)(a & high), (Lane)(b & high), sum));
+#endif
+}
+
+// to [kLanes][stride]: column t is the kLanes words from from[t] on, or 0 where that is null.
+FIB_INLINE void transpose(const uint16_t* const (&from)[kLanes], uint32_t* to, int stride) {
+#if defined(__AVX512F__)
+  Words m[kLanes];
+  for (int t = 0; t < kLanes; ++t) m[t] = from[t] != nullptr ? load_pairs(from[t]) : Words{};
   // Swaps the blocks off the diagonal, of 1, 2, 4 and 8 elements.
   const auto swap = [&m](int step, auto exchange) {
     for (int i = 0; i < kLanes; ++i) {
@@ -40,8 +77,19 @@ FIB_INLINE void transpose(Words (&m)[kLanes]) {
   swap(8, [](Words& a, Words& b) {
     const Words old = a;
     a = __builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23);
-    b = __builtin_shufflevector(old, b, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31);
+    b = __builtin_shufflevector(old, b, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30,
+                                31);
   });
+  for (int i = 0; i < kLanes; ++i) memcpy(to + i * stride, &m[i], sizeof m[i]);
+#else
+  for (int t = 0; t < kLanes; ++t) {
+    for (int i = 0; i < kLanes; ++i) {
+      uint32_t pair = 0;
+      if (from[t] != nullptr) memcpy(&pair, from[t] + 2 * i, sizeof pair);
+      to[i * stride + t] = pair;
+    }
+  }
+#endif
 }
 
 template <int kQoHeads, int kKvHeads, int kDim>
@@ -138,14 +186,15 @@ struct Attention {
 
  private:
   static constexpr int kHalves = kBlock / kLanes;
+  static constexpr bool kIsWide = kLaneWidth == kLanes;
 
   static float power(float x) { return exp2_of(splat(x))[0]; }
 
   // 32 keys and values as the arithmetic wants them.
-  struct Block {
-    Words keys[kPairs][kHalves];     // lane t of half h: a pair of key h * 16 + t
-    Floats values[kBlock][kVectors];
-    Floats weights[kTileRows][kHalves];  // logits, then powers, of each row
+  struct alignas(64) Block {
+    uint32_t keys[kPairs][kBlock];  // column t: the pairs of key t
+    float values[kBlock][kDim];
+    float logits[kTileRows][kBlock];  // of each row, unscaled
 
     template <class Locate>
     void fill(const Tile& tile, int64_t first, int count, const Locate& locate) {
@@ -153,17 +202,16 @@ struct Attention {
       for (int t = 0; t < count; ++t) offsets[t] = locate(first + t);
       for (int half = 0; half < kHalves; ++half) {
         for (int pair = 0; pair < kPairs; pair += kLanes) {
-          Words square[kLanes];
+          const uint16_t* from[kLanes];
           for (int t = 0; t < kLanes; ++t) {
             const int key = half * kLanes + t;
-            square[t] = key < count ? load_pairs(tile.k + offsets[key] + 2 * pair) : Words{};
+            from[t] = key < count ? tile.k + offsets[key] + 2 * pair : nullptr;
           }
-          transpose(square);
-          for (int i = 0; i < kLanes; ++i) keys[pair + i][half] = square[i];
+          transpose(from, &keys[pair][half * kLanes], kBlock);
         }
       }
       for (int t = 0; t < count; ++t) {
-        for (int i = 0; i < kVectors; ++i) values[t][i] = load(tile.v + offsets[t] + i * kLanes);
+        for (int i = 0; i < kDim; i += kLanes) store(values[t] + i, load(tile.v + offsets[t] + i));
       }
     }
   };
@@ -175,8 +223,9 @@ struct Attention {
   static void attend_block(const Tile& tile, Block& block, int64_t first, int first_row,
                            Row* rows) {
     const int count = tile.tokens * kGroup;
+    constexpr int kRows = kIsWide ? 4 : 2;
     int row = first_row;
-    for (; row + 4 <= count; row += 4) dot_rows<4>(tile, block, row);
+    for (; row + kRows <= count; row += kRows) dot_rows<kRows>(tile, block, row);
     for (; row < count; ++row) dot_rows<1>(tile, block, row);
     for (int token = first_row / kGroup; token < tile.tokens; ++token) {
       const int64_t left = tile.visible + token - first;
@@ -189,22 +238,25 @@ struct Attention {
     }
   }
 
-  // block.weights of neighbouring rows: query times key.
+  // block.logits of neighbouring rows: query times key.
   template <int kRows>
   static void dot_rows(const Tile& tile, Block& block, int row) {
+    constexpr int kSums = kBlock / kLaneWidth;
     const uint16_t* queries[kRows];
     for (int r = 0; r < kRows; ++r) queries[r] = query(tile, row + r);
-    Floats sums[kRows][kHalves] = {};
+    Lane sums[kRows][kSums] = {};
     for (int pair = 0; pair < kPairs; ++pair) {
       for (int r = 0; r < kRows; ++r) {
         uint32_t both;
         memcpy(&both, queries[r] + 2 * pair, sizeof both);
-        for (int half = 0; half < kHalves; ++half)
-          sums[r][half] = dot_pairs(sums[r][half], Words{} + both, block.keys[pair][half]);
+        for (int i = 0; i < kSums; ++i) {
+          const auto key = (LaneWords)lane_at(&block.keys[pair][i * kLaneWidth]);
+          sums[r][i] = dot_lane(sums[r][i], LaneWords{} + both, key);
+        }
       }
     }
     for (int r = 0; r < kRows; ++r) {
-      for (int half = 0; half < kHalves; ++half) block.weights[row + r][half] = sums[r][half];
+      for (int i = 0; i < kSums; ++i) put(block.logits[row + r] + i * kLaneWidth, sums[r][i]);
     }
   }
 
@@ -219,7 +271,7 @@ struct Attention {
       for (int half = 0; half < kHalves; ++half) {
         // As fma(), so that the product isn't contracted into the subtraction below.
         const Floats scaled =
-            fma(block.weights[first_row + r][half], splat(scale_log2), splat(0.0f));
+            fma(load(block.logits[first_row + r] + half * kLanes), splat(scale_log2), splat(0.0f));
         logits[half] = kLane + half * kLanes < keys ? scaled : splat(-INFINITY);
       }
       const float highest = max_of(logits[0] > logits[1] ? logits[0] : logits[1]);
@@ -232,23 +284,32 @@ struct Attention {
       row.max = max;
       row.sum = fma(row.sum, shrink[r], sum_of(logits[0] + logits[1]));
     }
-    constexpr int kStep = kVectors < 8 ? kVectors : 8;  // what the registers hold, for two rows
-    for (int from = 0; from < kVectors; from += kStep) {
-      Floats sums[kRows][kStep];
-      for (int r = 0; r < kRows; ++r) {
-        for (int i = 0; i < kStep && from + i < kVectors; ++i)
-          sums[r][i] = load(rows[first_row + r].values + (from + i) * kLanes) * shrink[r];
+    constexpr int kSums = kIsWide ? 8 : 4;  // what the registers hold, for two rows
+    constexpr int kStep = kSums * kLaneWidth;
+    int from = 0;
+    for (; from + kStep <= kDim; from += kStep)
+      add_values<kRows, kSums>(block, keys, shrink, weights, from, rows + first_row);
+    for (; from < kDim; from += kLaneWidth)
+      add_values<kRows, 1>(block, keys, shrink, weights, from, rows + first_row);
+  }
+
+  // Dimensions from `from` on.
+  template <int kRows, int kSums>
+  static void add_values(const Block& block, int keys, const float (&shrink)[kRows],
+                         const float (&weights)[kRows][kBlock], int from, Row* rows) {
+    Lane sums[kRows][kSums];
+    for (int r = 0; r < kRows; ++r) {
+      for (int i = 0; i < kSums; ++i)
+        sums[r][i] = lane_at(rows[r].values + from + i * kLaneWidth) * shrink[r];
+    }
+    for (int t = 0; t < keys; ++t) {
+      for (int i = 0; i < kSums; ++i) {
+        const Lane value = lane_at(block.values[t] + from + i * kLaneWidth);
+        for (int r = 0; r < kRows; ++r) sums[r][i] = fma(Lane{} + weights[r][t], value, sums[r][i]);
       }
-      for (int t = 0; t < keys; ++t) {
-        for (int i = 0; i < kStep && from + i < kVectors; ++i) {
-          const Floats value = block.values[t][from + i];
-          for (int r = 0; r < kRows; ++r) sums[r][i] = fma(splat(weights[r][t]), value, sums[r][i]);
-        }
-      }
-      for (int r = 0; r < kRows; ++r) {
-        for (int i = 0; i < kStep && from + i < kVectors; ++i)
-          store(rows[first_row + r].values + (from + i) * kLanes, sums[r][i]);
-      }
+    }
+    for (int r = 0; r < kRows; ++r) {
+      for (int i = 0; i < kSums; ++i) put(rows[r].values + from + i * kLaneWidth, sums[r][i]);
     }
   }
 };
