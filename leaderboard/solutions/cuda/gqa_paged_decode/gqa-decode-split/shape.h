@@ -23,7 +23,6 @@ enum : int {
   kSharedBytes = kWarps * kStages * 2 * kTileBytes,
 
   kMaxChunks = 448,      // in a launch
-  kMaxTokens = 1 << 13,  // of a chunk
   kMaxMerges = 320,      // in a launch
   kMinLiveTokens = 128,  // of a chunk cut on the device
 };
