@@ -70,6 +70,17 @@ TEST_F(JudgeTest, DroppedPrecisionFailsWhereTheElementBoundWouldLetItPass) {
   EXPECT_NE(verdict.message.find("2.50 times"), std::string::npos) << verdict.message;
 }
 
+TEST_F(JudgeTest, OfIntegersItSaysThatTheyMustBeEqual) {
+  problem_.outputs[0].dtype = DType::kInt32;
+  outcome_.checks[0].elements_over_bound = 1;
+  outcome_.checks[0].first_bad_index = 17;
+  const Verdict verdict = judged();
+  EXPECT_EQ(verdict.reason, "wrong-values");
+  EXPECT_NE(verdict.message.find("judged exactly; first bad position output[2, 1]"),
+            std::string::npos)
+      << verdict.message;
+}
+
 TEST_F(JudgeTest, WrongValuesNameTheFirstPosition) {
   outcome_.checks[0].elements_over_bound = 3;
   outcome_.checks[0].first_bad_index = 17;

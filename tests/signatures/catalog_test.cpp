@@ -22,7 +22,10 @@ TEST(Catalog, HoldsTheBuiltinFamilies) {
         "gqa_paged_decode_h32_kv8_d128_ps64", "gqa_paged_prefill_causal_h32_kv4_d128_ps16",
         "gqa_ragged_prefill_causal_h4_kv2_d64", "moe_int4_g32_topk8_e384_h7168_i2048",
         "moe_int4_g32_topk8_e384_h7168_i256", "moe_int4_g32_topk8_e128_h2048_i768",
-        "moe_int4_g32_topk4_e32_h256_i128"}) {
+        "moe_int4_g32_topk4_e32_h256_i128", "moe_bf16_topk8_e128_h2048_i768",
+        "moe_routing_softmax_topk8_e128", "embedding_v151936_h2048", "silu_and_mul_i14336",
+        "gemm_bf16_n5120_k2048", "gemm_bf16_f32_n151936_k2048", "argmax_v4096",
+        "fused_add_rmsnorm_residual_h2048"}) {
     const auto found = catalog->find(name);
     ASSERT_TRUE(found) << found.error().to_string();
     EXPECT_EQ((*found)->name, name);
