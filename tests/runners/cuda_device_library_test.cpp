@@ -369,6 +369,47 @@ TEST_F(CudaDeviceLibraryTest, PairsAreListedByExpert) {
   }
 }
 
+TEST_F(CudaDeviceLibraryTest, HeadsAreTurnedByPairs) {
+  // Small whole numbers: every product and sum is exact in bfloat16.
+  constexpr int kHeads = 64, kDim = 16, kHalf = kDim / 2;
+  constexpr int64_t kWeight = 4096, kTable = 8192;
+  std::vector<std::byte> input(kTable + kDim * 4);
+  const auto head_at = [](int head, int i) { return double((head * 5 + i * 3) % 7 - 3); };
+  const auto weight_at = [](int i) { return double(2 + i % 3); };
+  const auto table_at = [](int i) { return double(i % 4 - 1); };
+  for (int head = 0; head < kHeads; ++head) {
+    for (int i = 0; i < kDim; ++i) {
+      store_element(DType::kBFloat16, input.data(), head * kDim + i, head_at(head, i));
+    }
+  }
+  for (int i = 0; i < kDim; ++i) {
+    store_element(DType::kBFloat16, input.data() + kWeight, i, weight_at(i));
+    store_element(DType::kFloat32, input.data() + kTable, i, table_at(i));
+  }
+  const auto turned = run<uint16_t>(
+      {.kernel = "turn_heads",
+       .block = {2 * kHeads, 1, 1},
+       .arguments = {{at(0)}, {at(kWeight)}, {at(kTable)}, {at(kResult)}}},
+      input, kHeads * 2 * kDim);
+  for (int head = 0; head < kHeads; ++head) {
+    for (const bool is_scaled : {false, true}) {
+      const auto x = [&](int i) {
+        return head_at(head, i) * (is_scaled ? 0.5 * weight_at(i) : 1.0);
+      };
+      for (int i = 0; i < kDim; ++i) {
+        const double cosine = table_at(i % kHalf), sine = table_at(kHalf + i % kHalf);
+        const double expected = i < kHalf ? x(i) * cosine - x(i + kHalf) * sine
+                                          : x(i) * cosine + x(i - kHalf) * sine;
+        const int64_t index = (head * 2 + is_scaled) * kDim + i;
+        EXPECT_EQ(load_element(DType::kBFloat16,
+                               reinterpret_cast<const std::byte*>(turned.data()), index),
+                  expected)
+            << "head " << head << ", element " << i << (is_scaled ? ", scaled" : "");
+      }
+    }
+  }
+}
+
 TEST_F(CudaDeviceLibraryTest, DependentLaunchesWaitForOneAnother) {
   const PlannedLaunch launch{
       .kernel = "write_late", .is_programmatic = true, .arguments = {{at(kResult)}}};

@@ -222,6 +222,7 @@ TEST_F(CudaNvrtcTest, KernelsOfTheDeviceLibrarysTestCompileWithoutState) {
                                                        "stream<128, 64>",
                                                        "list_tiles",
                                                        "list_few_tiles",
+                                                       "turn_heads",
                                                        "write_late"}))));
 }
 

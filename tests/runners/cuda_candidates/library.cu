@@ -10,6 +10,7 @@
 #include <fib/device/launch.h>
 #include <fib/device/mma.h>
 #include <fib/device/reduce.h>
+#include <fib/device/rope.h>
 #include <fib/device/shared.h>
 #include <fib/device/stream.h>
 #include <fib/device/tma.h>
@@ -223,6 +224,19 @@ __global__ void list_few_tiles(const int* topk_ids, int pairs, int* count, int* 
   for (int i = threadIdx.x; i < few.count * fib::kFewTokens; i += blockDim.x) {
     tile_pairs[i] = few.pairs[i];
   }
+}
+
+// heads [n, 16] bf16, weight [16] bf16, cos_sin [16] float32; out [n, 2, 16] bf16: each head turned,
+// and turned after it was scaled by half its weight. Two lanes a head.
+__global__ void turn_heads(const Bf16* heads, const Bf16* weight, const float* cos_sin, Bf16* out) {
+  const int head = threadIdx.x / 2, at = threadIdx.x % 2 * 4;
+  fib::HeadPart<8, 4> plain, scaled;
+  plain.load_from(heads + head * 16, at);
+  scaled = plain;
+  plain.turn(cos_sin, at);
+  scaled.turn(cos_sin, weight, 0.5f, at);
+  plain.store_to(out + head * 32, at);
+  scaled.store_to(out + head * 32 + 16, at);
 }
 
 // Late, after the next kernel may have begun.

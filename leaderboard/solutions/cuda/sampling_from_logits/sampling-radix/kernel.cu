@@ -6,10 +6,10 @@
 // Weights are whole numbers too: their sums don't depend on who adds them, so a row is drawn alike
 // by one block or by eight.
 
-#include <fib/device/async_copy.h>
 #include <fib/device/cluster.h>
 #include <fib/device/launch.h>
 #include <fib/device/reduce.h>
+#include <fib/device/shared.h>
 #include <fib/device/vector.h>
 
 #include "shape.h"
@@ -22,7 +22,6 @@ struct Shared {
   u64 weights[kBins];
   u64 warps[32];
   u64 bin, before, count;  // of the digit that was found; bin kBins: none
-  u64 largest;
   u64 total;
 };
 
@@ -179,12 +178,7 @@ __global__ void __launch_bounds__(kThreads)
   u64 largest = 0;
   tokens.for_each(
       [&](float logit, u32 id) { largest = max(largest, fib::ordered_pair(logit, id)); });
-  largest = fib::max_over_block<kThreads>(largest);
-  if (threadIdx.x == 0) shared.largest = largest;
-  fib::cluster_barrier();
-  for (int rank = 0; rank < gridDim.x; ++rank) {
-    largest = max(largest, load_from_rank(shared.largest, rank));
-  }
+  largest = fib::max_over_cluster(fib::max_over_block<kThreads>(largest));
   const int likeliest = static_cast<int>(fib::index_of(largest));
 
   if (temperature[row] == 0.0f) {
