@@ -132,12 +132,13 @@ Result<std::vector<TokenId>> ChatSession::fitting_prompt(std::ostream& out) {
   const auto first_turn = [&] { return messages_.begin() + !options_.system.empty(); };
   while (tokens.size() > longest) {
     // A turn is what the user said, with what was answered.
-    const auto next = std::find_if(first_turn() + 1, messages_.end(),
-                                   [](const ChatMessage& message) { return message.role == "user"; });
+    const auto next =
+        std::find_if(first_turn() + 1, messages_.end(),
+                     [](const ChatMessage& message) { return message.role == "user"; });
     if (next == messages_.end())
-      return fail(ErrorCode::kInvalidInput,
-                  fmt::format("that is {} tokens, and the model reads {} at most", tokens.size(),
-                              longest));
+      return fail(
+          ErrorCode::kInvalidInput,
+          fmt::format("that is {} tokens, and the model reads {} at most", tokens.size(), longest));
     messages_.erase(first_turn(), next);
     tokens = FIB_TRY(prompt());
   }

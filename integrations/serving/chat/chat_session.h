@@ -13,10 +13,10 @@
 namespace fib {
 
 struct ChatOptions {
-  SamplingParams sampling;     // max_tokens: of one answer at most; the seed moves on with each
-  int context_length = 0;      // tokens that conversation and answer may have together
-  std::string system;          // the system message; empty: none
-  std::string prompt = "> ";   // before each line that is read; empty for input that is no terminal
+  SamplingParams sampling;    // max_tokens: of one answer at most; the seed moves on with each
+  int context_length = 0;     // tokens that conversation and answer may have together
+  std::string system;         // the system message; empty: none
+  std::string prompt = "> ";  // before each line that is read; empty for input that is no terminal
   // Asked often while the model answers; true ends the answer. May be empty.
   std::function<bool()> is_interrupted;
 };

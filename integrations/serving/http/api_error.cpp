@@ -16,17 +16,16 @@ Json api_error_json(const ApiError& error) {
 }
 
 ApiError model_not_found(std::string_view asked, std::string_view served) {
-  return {.status = 404,
-          .message =
-              fmt::format("The model '{}' does not exist; this server has '{}'.", asked, served),
-          .param = "model",
-          .code = "model_not_found"};
+  return {
+      .status = 404,
+      .message = fmt::format("The model '{}' does not exist; this server has '{}'.", asked, served),
+      .param = "model",
+      .code = "model_not_found"};
 }
 
 ApiError api_error_of(const Error& error) {
   switch (error.code) {
-    case ErrorCode::kInvalidInput:
-      return {.message = error.to_string()};
+    case ErrorCode::kInvalidInput: return {.message = error.to_string()};
     case ErrorCode::kResourceExhausted:
       return {.status = 429,
               .message = error.to_string(),
@@ -39,8 +38,7 @@ ApiError api_error_of(const Error& error) {
               .message = error.to_string(),
               .type = "server_error",
               .code = "service_unavailable"};
-    default:
-      return {.status = 500, .message = error.to_string(), .type = "server_error"};
+    default: return {.status = 500, .message = error.to_string(), .type = "server_error"};
   }
 }
 

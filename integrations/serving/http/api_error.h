@@ -15,9 +15,9 @@ struct ApiError {
   int status = 400;  // of HTTP
   std::string message;
   std::string type = "invalid_request_error";
-  std::string param;          // the field, as "messages[0].role"; empty: null
-  std::string code;           // for programs, as "unknown_parameter"; empty: null
-  int retry_after_s = 0;      // 0: no Retry-After header
+  std::string param;            // the field, as "messages[0].role"; empty: null
+  std::string code;             // for programs, as "unknown_parameter"; empty: null
+  int retry_after_s = 0;        // 0: no Retry-After header
   std::string allowed_methods;  // for 405's Allow header
 };
 

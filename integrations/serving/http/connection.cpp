@@ -92,28 +92,27 @@ void Connection::next_request() {
 }
 
 void Connection::read_some() {
-  socket_.async_read_some(
-      net::buffer(chunk_), [self = shared_from_this()](const ErrorCode& error, size_t size) {
-        if (self->stage_ == Stage::kClosed) return;
-        if (error) return self->read_ended(error);
-        self->take_bytes({self->chunk_.data(), size});
-        if (self->stage_ != Stage::kClosed) self->read_some();
-      });
+  socket_.async_read_some(net::buffer(chunk_),
+                          [self = shared_from_this()](const ErrorCode& error, size_t size) {
+                            if (self->stage_ == Stage::kClosed) return;
+                            if (error) return self->read_ended(error);
+                            self->take_bytes({self->chunk_.data(), size});
+                            if (self->stage_ != Stage::kClosed) self->read_some();
+                          });
 }
 
 void Connection::take_bytes(std::string_view bytes) {
   if (stage_ == Stage::kLingering) return;
   input_ += bytes;
   const ServerLimits& limits = services_.limits;
-  if (stage_ == Stage::kAnswering) {
-    // Requests sent ahead wait; more than one of the largest is more than we keep.
-    if (input_.size() > limits.header_bytes + limits.body_bytes) close();
-    return;
+  if (stage_ == Stage::kReading && !input_.empty()) {
+    if (!std::exchange(has_begun_, true))
+      arm(read_timer_, limits.header_timeout, &Connection::read_expired);
+    parse();
   }
-  if (input_.empty()) return;
-  if (!std::exchange(has_begun_, true))
-    arm(read_timer_, limits.header_timeout, &Connection::read_expired);
-  parse();
+  // Requests sent ahead wait; more than one of the largest is more than we keep.
+  if (stage_ == Stage::kAnswering && input_.size() > limits.header_bytes + limits.body_bytes)
+    close();
 }
 
 void Connection::parse() {
@@ -191,11 +190,11 @@ bool Connection::keeps_alive() const {
 }
 
 std::string Connection::header(int status, std::string_view content_type) const {
-  return fmt::format("HTTP/1.1 {} {}\r\nDate: {:%a, %d %b %Y %H:%M:%S} GMT\r\nContent-Type: {}\r\n"
-                     "Connection: {}\r\n",
-                     status, text_of(http::obsolete_reason(static_cast<http::status>(status))),
-                     fmt::gmtime(std::time(nullptr)), content_type,
-                     keeps_alive() ? "keep-alive" : "close");
+  return fmt::format(
+      "HTTP/1.1 {} {}\r\nDate: {:%a, %d %b %Y %H:%M:%S} GMT\r\nContent-Type: {}\r\n"
+      "Connection: {}\r\n",
+      status, text_of(http::obsolete_reason(static_cast<http::status>(status))),
+      fmt::gmtime(std::time(nullptr)), content_type, keeps_alive() ? "keep-alive" : "close");
 }
 
 void Connection::reply(HttpReply reply) {
@@ -255,19 +254,17 @@ void Connection::write_some() {
     return;
   }
   arm(write_timer_, services_.limits.write_timeout, &Connection::close);
-  socket_.async_write_some(
-      net::buffer(writing_.data() + written_, writing_.size() - written_),
-      [self = shared_from_this()](const ErrorCode& error, size_t size) {
-        if (self->stage_ == Stage::kClosed) return;
-        if (error) return self->close();
-        self->written_ += size;
-        self->write_some();
-      });
+  socket_.async_write_some(net::buffer(writing_.data() + written_, writing_.size() - written_),
+                           [self = shared_from_this()](const ErrorCode& error, size_t size) {
+                             if (self->stage_ == Stage::kClosed) return;
+                             if (error) return self->close();
+                             self->written_ += size;
+                             self->write_some();
+                           });
 }
 
 void Connection::after_answer() {
-  if (closes_after_) return linger();
-  if (is_draining_ && input_.empty()) return close();
+  if (closes_after_ || is_draining_) return linger();
   next_request();
 }
 

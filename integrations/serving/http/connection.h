@@ -24,7 +24,7 @@ namespace fib {
 class Connection : public Exchange, public std::enable_shared_from_this<Connection> {
  public:
   enum class Admission { kServed, kTurnedAway };  // one too many gets 503, whatever it asks
-  struct Services {  // outlives the connection's closing
+  struct Services {                               // outlives the connection's closing
     Routes& routes;
     Metrics& metrics;
     const ServerLimits& limits;
@@ -93,7 +93,7 @@ class Connection : public Exchange, public std::enable_shared_from_this<Connecti
 
   // Of the request at hand.
   std::unique_ptr<Parser> parser_;
-  bool has_begun_ = false;     // its first byte is here
+  bool has_begun_ = false;  // its first byte is here
   bool has_head_ = false;
   bool closes_after_ = false;  // its answer is the last one
   bool is_chunked_ = false;    // of its streamed answer

@@ -216,8 +216,7 @@ AnswerChoice Generation::take_answer(Choice& choice) {
 void Generation::send_chunk(Choice& choice) {
   AnswerChoice answer = take_answer(choice);
   if (answer.text.empty() && !answer.logprobs) return;
-  send(chunk_json(head_, std::move(answer),
-                  std::exchange(choice.place, ChunkPlace::kLater)));
+  send(chunk_json(head_, std::move(answer), std::exchange(choice.place, ChunkPlace::kLater)));
 }
 
 void Generation::finish_choice(Choice& choice, std::string_view reason) {

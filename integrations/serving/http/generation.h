@@ -74,14 +74,14 @@ class Generation : public std::enable_shared_from_this<Generation> {
     std::optional<RequestId> id;  // while the engine has it
     TextStream decoder;
     StopMatcher matcher;
-    size_t decoded_characters = 0;   // pushed into the matcher
-    size_t released_characters = 0;  // let out by it
-    std::string text;                 // released; of a stream, not yet sent
-    std::vector<AnswerToken> tokens;  // for logprobs; of a stream, not yet sent
-    int num_tokens = 0;               // up to a stop string's end
+    size_t decoded_characters = 0;          // pushed into the matcher
+    size_t released_characters = 0;         // let out by it
+    std::string text;                       // released; of a stream, not yet sent
+    std::vector<AnswerToken> tokens;        // for logprobs; of a stream, not yet sent
+    int num_tokens = 0;                     // up to a stop string's end
     ChunkPlace place = ChunkPlace::kFirst;  // of the next chunk
-    std::string_view finish_reason;  // empty while it goes on
-    RequestUsage usage;              // once it has ended
+    std::string_view finish_reason;         // empty while it goes on
+    RequestUsage usage;                     // once it has ended
     Clock::time_point last_token_time;
   };
 

@@ -8,7 +8,7 @@ namespace fib {
 namespace {
 
 // Seconds. From what a small model needs on a warm cache to what nobody waits for.
-constexpr double kWaitBounds[] = {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
+constexpr double kWaitBounds[] = {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1,   0.25, 0.5,
                                   1.0,   2.5,    5.0,   10.0, 25.0,  50.0, 100.0, 250.0};
 constexpr double kTokenBounds[] = {0.0005, 0.001, 0.002, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03,
                                    0.05,   0.075, 0.1,   0.2,   0.5,    1.0,  2.0,   5.0};
@@ -45,18 +45,16 @@ std::string engine_lines(const EngineStats& engine) {
   constexpr double kNsPerSecond = 1e9;
   const double kv_use =
       engine.pages_total > 0 ? static_cast<double>(engine.pages_used) / engine.pages_total : 0.0;
-  const uint64_t prompt_and_cached = engine.prompt_tokens + engine.cached_tokens;
   return gauge("fib_requests_running", "Sequences in the batch now.", engine.running) +
          gauge("fib_requests_waiting", "Sequences in the queue now.", engine.waiting) +
          gauge("fib_kv_pages_used", "Pages of the KV cache in use now.", engine.pages_used) +
          gauge("fib_kv_pages_total", "Pages of the KV cache.", engine.pages_total) +
          gauge("fib_kv_use_ratio", "Share of the KV cache's pages in use now.", kv_use) +
-         counter("fib_prompt_tokens_total", "Prompt tokens computed.", engine.prompt_tokens) +
-         counter("fib_generated_tokens_total", "Tokens generated.", engine.generated_tokens) +
+         counter("fib_prompt_tokens_total", "Prompt tokens of admitted sequences.",
+                 engine.prompt_tokens) +
          counter("fib_prefix_cache_hit_tokens_total",
-                 "Prompt tokens found in the prefix cache.", engine.cached_tokens) +
-         counter("fib_prefix_cache_query_tokens_total",
-                 "Prompt tokens computed or found in the prefix cache.", prompt_and_cached) +
+                 "Prompt tokens of these that the prefix cache had.", engine.cached_tokens) +
+         counter("fib_generated_tokens_total", "Tokens generated.", engine.generated_tokens) +
          counter("fib_preemptions_total", "Sequences put back into the queue for want of memory.",
                  engine.preemptions) +
          counter("fib_engine_steps_total", "Steps of the engine.", engine.steps) +
@@ -68,14 +66,14 @@ std::string engine_lines(const EngineStats& engine) {
 
 std::string signature_lines(std::span<const SignatureTime> times) {
   if (times.empty()) return {};
-  std::string seconds = header("fib_signature_seconds_total", "counter",
-                               "Time in the calls of each signature.");
+  std::string seconds =
+      header("fib_signature_seconds_total", "counter", "Time in the calls of each signature.");
   std::string calls =
       header("fib_signature_calls_total", "counter", "Number of calls of each signature.");
   for (const SignatureTime& time : times) {
     const std::string name = label(time.signature);
-    seconds += fmt::format("fib_signature_seconds_total{{signature=\"{}\"}} {}\n", name,
-                           time.seconds);
+    seconds +=
+        fmt::format("fib_signature_seconds_total{{signature=\"{}\"}} {}\n", name, time.seconds);
     calls += fmt::format("fib_signature_calls_total{{signature=\"{}\"}} {}\n", name, time.calls);
   }
   return seconds + calls;
@@ -141,7 +139,8 @@ std::string Metrics::render(const EngineStats& engine,
                             std::span<const SignatureTime> signature_times) const {
   const std::lock_guard lock(mutex_);
   std::string text =
-      first_token_.render("fib_time_to_first_token_seconds", "From submission to the first token.") +
+      first_token_.render("fib_time_to_first_token_seconds",
+                          "From submission to the first token.") +
       between_tokens_.render("fib_time_between_tokens_seconds", "From one token to the next.") +
       total_.render("fib_request_seconds", "From submission to the end of a sequence.") +
       queue_.render("fib_queue_seconds", "From submission to a sequence's first step.");

@@ -38,8 +38,7 @@ std::vector<std::string_view> known_fields(OpenAiApi api) {
 }
 
 std::vector<Unsupported> unsupported_fields(OpenAiApi api) {
-  if (api == OpenAiApi::kCompletions)
-    return {{"best_of", 1}, {"echo", false}, {"suffix", ""}};
+  if (api == OpenAiApi::kCompletions) return {{"best_of", 1}, {"echo", false}, {"suffix", ""}};
   return {{"tools", Json::array()},
           {"tool_choice", "none"},
           {"parallel_tool_calls", true},
@@ -60,12 +59,12 @@ ApiError too_long(size_t prompt_tokens, std::optional<int64_t> max_tokens, int c
                                                prompt_tokens + static_cast<size_t>(*max_tokens),
                                                prompt_tokens, param, *max_tokens)
                                  : fmt::format("{} tokens in the {}", prompt_tokens, param);
-  return {.message = fmt::format("This model's maximum context length is {} tokens. However, you "
-                                 "requested {}. Please reduce the length of the {}{}.",
-                                 context_length, asked, param,
-                                 max_tokens ? " or the completion" : ""),
-          .param = std::string(param),
-          .code = "context_length_exceeded"};
+  return {
+      .message = fmt::format("This model's maximum context length is {} tokens. However, you "
+                             "requested {}. Please reduce the length of the {}{}.",
+                             context_length, asked, param, max_tokens ? " or the completion" : ""),
+      .param = std::string(param),
+      .code = "context_length_exceeded"};
 }
 
 // --- prompts
@@ -82,9 +81,8 @@ ApiResult<std::vector<TokenId>> read_token_ids(const Json& json, std::string_vie
   std::vector<TokenId> tokens;
   tokens.reserve(json.size());
   for (const Json& token : json) {
-    tokens.push_back(static_cast<TokenId>(
-        FIB_TRY(read_integer(token, fmt::format("{}[{}]", name, tokens.size()),
-                             {0, context.defaults.vocab_size - 1}))));
+    tokens.push_back(static_cast<TokenId>(FIB_TRY(read_integer(
+        token, fmt::format("{}[{}]", name, tokens.size()), {0, context.defaults.vocab_size - 1}))));
   }
   return tokens;
 }
@@ -96,8 +94,7 @@ ApiResult<std::vector<std::vector<TokenId>>> read_prompts(const Json& json,
                                                           const RequestContext& context) {
   std::vector<std::vector<TokenId>> prompts;
   if (json.is_string()) {
-    prompts.push_back(
-        FIB_TRY(encode(json.get_ref<const std::string&>(), "prompt", context)));
+    prompts.push_back(FIB_TRY(encode(json.get_ref<const std::string&>(), "prompt", context)));
     return prompts;
   }
   if (!json.is_array()) return fail(wrong_type("prompt", kPromptForms, json));
@@ -130,11 +127,11 @@ ApiResult<std::string> read_content(const Json& json, const std::string& name) {
     const std::string type =
         FIB_TRY(read_string(*FIB_TRY(part.required("type")), part.name_of("type")));
     if (type != "text")
-      return fail(ApiError{
-          .message = fmt::format("Unsupported value: '{}' is '{}', and this server reads only text.",
-                                 part.name_of("type"), type),
-          .param = part.name_of("type"),
-          .code = "unsupported_parameter"});
+      return fail(ApiError{.message = fmt::format(
+                               "Unsupported value: '{}' is '{}', and this server reads only text.",
+                               part.name_of("type"), type),
+                           .param = part.name_of("type"),
+                           .code = "unsupported_parameter"});
     FIB_CHECK(part.check_known(std::to_array<std::string_view>({"type", "text"}), {}));
     text += FIB_TRY(read_string(*FIB_TRY(part.required("text")), part.name_of("text")));
   }
@@ -151,16 +148,15 @@ ApiResult<ChatMessage> read_message(const Json& json, const std::string& name) {
         fields.name_of("role"),
         fmt::format("'{}' is none of system, developer, user, assistant and tool.", role)));
   // A name has no place in any of the known templates.
-  const Unsupported unsupported[] = {{"tool_calls", Json::array()}, {"function_call"}, {"audio"},
-                                     {"refusal"}};
+  const Unsupported unsupported[] = {
+      {"tool_calls", Json::array()}, {"function_call"}, {"audio"}, {"refusal"}};
   FIB_CHECK(fields.check_known(
       std::to_array<std::string_view>({"role", "content", "name", "tool_call_id"}), unsupported));
   FIB_CHECK(fields.string("name"));
   FIB_CHECK(fields.string("tool_call_id"));
-  return ChatMessage{
-      .role = role == "developer" ? "system" : role,
-      .content = FIB_TRY(read_content(*FIB_TRY(fields.required("content")),
-                                      fields.name_of("content")))};
+  return ChatMessage{.role = role == "developer" ? "system" : role,
+                     .content = FIB_TRY(read_content(*FIB_TRY(fields.required("content")),
+                                                     fields.name_of("content")))};
 }
 
 ApiResult<std::vector<TokenId>> read_messages(const Json& json, const RequestContext& context) {
@@ -169,7 +165,8 @@ ApiResult<std::vector<TokenId>> read_messages(const Json& json, const RequestCon
   std::vector<ChatMessage> messages;
   messages.reserve(json.size());
   for (const Json& message : json)
-    messages.push_back(FIB_TRY(read_message(message, fmt::format("messages[{}]", messages.size()))));
+    messages.push_back(
+        FIB_TRY(read_message(message, fmt::format("messages[{}]", messages.size()))));
   const auto text = context.chat_template.render(messages);
   if (!text) return fail(invalid_value("messages", text.error().to_string()));
   return encode(*text, "messages", context);
@@ -211,9 +208,9 @@ ApiResult<std::map<TokenId, float>> read_logit_bias(const JsonFields& fields,
     const auto [end, error] = std::from_chars(key.data(), key.data() + key.size(), token);
     if (error != std::errc() || end != key.data() + key.size() || token < 0 ||
         token >= context.defaults.vocab_size)
-      return fail(invalid_value("logit_bias",
-                                fmt::format("'{}' is no token of this model: they go from 0 to {}.",
-                                            key, context.defaults.vocab_size - 1)));
+      return fail(invalid_value(
+          "logit_bias", fmt::format("'{}' is no token of this model: they go from 0 to {}.", key,
+                                    context.defaults.vocab_size - 1)));
     biases[token] = static_cast<float>(
         FIB_TRY(read_number(value, fmt::format("logit_bias.{}", key), {-100.0, 100.0})));
   }
@@ -303,9 +300,8 @@ ApiResult<int> tokens_to_generate(OpenAiApi api, size_t prompt_tokens,
   if (room < max_tokens.value_or(1))
     return fail(too_long(prompt_tokens, max_tokens, context_length, param));
   if (max_tokens) return static_cast<int>(*max_tokens);
-  return static_cast<int>(api == OpenAiApi::kChat
-                              ? room
-                              : std::min<int64_t>(room, kCompletionsDefaultTokens));
+  return static_cast<int>(
+      api == OpenAiApi::kChat ? room : std::min<int64_t>(room, kCompletionsDefaultTokens));
 }
 
 }  // namespace

@@ -21,8 +21,8 @@ enum class OpenAiApi { kCompletions, kChat };
 struct GenerationDefaults {
   float temperature = 1.0f;
   float top_p = 1.0f;
-  int top_k = 0;            // 0: all
-  int vocab_size = 0;       // of the model
+  int top_k = 0;       // 0: all
+  int vocab_size = 0;  // of the model
   // Tokens that prompt and answer may have together: the model's positions, or what the cache holds
   // if that is less.
   int context_length = 0;

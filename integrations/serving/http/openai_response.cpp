@@ -88,10 +88,7 @@ Json usage_json(TokenUsage usage) {
 }
 
 Json envelope(const ResponseHead& head, std::string_view object) {
-  return {{"id", head.id},
-          {"object", object},
-          {"created", head.created_s},
-          {"model", head.model}};
+  return {{"id", head.id}, {"object", object}, {"created", head.created_s}, {"model", head.model}};
 }
 
 std::string_view chunk_object(OpenAiApi api) {
@@ -102,8 +99,7 @@ Json text_or_null(std::string_view text) { return text.empty() ? Json(nullptr) :
 
 }  // namespace
 
-Json logprobs_json(OpenAiApi api, std::span<const AnswerToken> tokens,
-                   const Tokenizer& tokenizer) {
+Json logprobs_json(OpenAiApi api, std::span<const AnswerToken> tokens, const Tokenizer& tokenizer) {
   return api == OpenAiApi::kChat ? chat_logprobs(tokens, tokenizer)
                                  : completions_logprobs(tokens, tokenizer);
 }
@@ -114,9 +110,8 @@ Json response_json(const ResponseHead& head, std::vector<AnswerChoice> choices, 
   for (AnswerChoice& choice : choices) {
     Json entry = {{"index", choice.index}};
     if (is_chat) {
-      entry["message"] = {{"role", "assistant"},
-                          {"content", std::move(choice.text)},
-                          {"refusal", nullptr}};
+      entry["message"] = {
+          {"role", "assistant"}, {"content", std::move(choice.text)}, {"refusal", nullptr}};
     } else {
       entry["text"] = std::move(choice.text);
     }

@@ -18,9 +18,9 @@ namespace fib {
 
 struct ResponseHead {
   OpenAiApi api = OpenAiApi::kCompletions;
-  std::string id;           // "cmpl-...", "chatcmpl-..."
+  std::string id;  // "cmpl-...", "chatcmpl-..."
   std::string model;
-  int64_t created_s = 0;    // Unix time
+  int64_t created_s = 0;         // Unix time
   bool has_usage_chunk = false;  // then every chunk has a usage, null but in the last
 };
 
@@ -39,8 +39,8 @@ struct AnswerToken {
 struct AnswerChoice {
   int index = 0;
   std::string text;
-  std::string_view finish_reason;     // "stop" or "length"; in a chunk empty while it goes on
-  std::optional<Json> logprobs;       // logprobs_json's
+  std::string_view finish_reason;  // "stop" or "length"; in a chunk empty while it goes on
+  std::optional<Json> logprobs;    // logprobs_json's
 };
 
 // Completions: {"tokens", "token_logprobs", "top_logprobs", "text_offset"}.

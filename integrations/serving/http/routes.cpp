@@ -35,8 +35,9 @@ bool takes_body(Route route) {
 bool is_json(std::string_view content_type) {
   std::string type(content_type.substr(0, content_type.find(';')));
   while (type.ends_with(' ')) type.pop_back();
-  std::ranges::transform(type, type.begin(),
-                         [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
+  std::ranges::transform(type, type.begin(), [](char c) {
+    return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
+  });
   return type == "application/json";
 }
 
@@ -78,9 +79,7 @@ ApiError draining() {
 }  // namespace
 
 Routes::Routes(RoutesConfig config, GenerationServices services, const ChatTemplate& chat_template)
-    : config_(std::move(config)),
-      services_(std::move(services)),
-      chat_template_(chat_template) {}
+    : config_(std::move(config)), services_(std::move(services)), chat_template_(chat_template) {}
 
 std::optional<ApiError> Routes::check_key(const HttpHead& head) const {
   constexpr std::string_view kScheme = "Bearer ";
@@ -88,8 +87,9 @@ std::optional<ApiError> Routes::check_key(const HttpHead& head) const {
   const std::string_view sent = head.authorization;
   if (!sent.starts_with(kScheme))
     return ApiError{.status = 401,
-                    .message = "You didn't provide an API key. Send it in an Authorization header: "
-                               "'Authorization: Bearer YOUR_KEY'."};
+                    .message =
+                        "You didn't provide an API key. Send it in an Authorization header: "
+                        "'Authorization: Bearer YOUR_KEY'."};
   if (is_same_secret(sent.substr(kScheme.size()), config_.api_key)) return std::nullopt;
   return ApiError{
       .status = 401, .message = "Incorrect API key provided.", .code = "invalid_api_key"};
@@ -113,11 +113,12 @@ std::optional<HttpReply> Routes::screen(const HttpHead& head) const {
                         .code = "method_not_supported",
                         .allowed_methods = std::string(method)});
   if (takes_body(*route) && !is_json(head.content_type))
-    return error_reply({.status = 415,
-                        .message = fmt::format("The body must be application/json; it is '{}'. Send "
-                                               "the header 'Content-Type: application/json'.",
-                                               head.content_type),
-                        .code = "unsupported_content_type"});
+    return error_reply(
+        {.status = 415,
+         .message = fmt::format("The body must be application/json; it is '{}'. Send "
+                                "the header 'Content-Type: application/json'.",
+                                head.content_type),
+         .code = "unsupported_content_type"});
   return std::nullopt;
 }
 
@@ -135,8 +136,8 @@ void Routes::handle(const HttpHead& head, std::string_view body,
                               .body = services_.metrics.render(services_.engine.stats(), times)});
     }
     case Route::kModels:
-      return exchange->reply(json_reply(models_json(config_.model_id, config_.created_s,
-                                                    config_.defaults.context_length)));
+      return exchange->reply(json_reply(
+          models_json(config_.model_id, config_.created_s, config_.defaults.context_length)));
     case Route::kModel: {
       const std::string id = decode_percent(path.substr(kModelPrefix.size()));
       if (id == config_.model_id)

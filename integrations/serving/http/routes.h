@@ -18,9 +18,9 @@ namespace fib {
 
 struct RoutesConfig {
   std::string model_id;
-  int64_t created_s = 0;   // Unix time, of the model
-  std::string api_key;     // empty: nobody is asked for one
-  uint64_t seed = 0;       // of requests that name none, together with their number
+  int64_t created_s = 0;  // Unix time, of the model
+  std::string api_key;    // empty: nobody is asked for one
+  uint64_t seed = 0;      // of requests that name none, together with their number
   GenerationDefaults defaults;
   SignatureTimes signature_times;  // may be empty
 };

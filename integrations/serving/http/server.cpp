@@ -23,8 +23,8 @@ namespace fib {
 namespace {
 
 namespace net = boost::asio;
-using net::ip::tcp;
 using boost::system::error_code;
+using net::ip::tcp;
 
 // Above the limit of connections, this many at a time are told so; the rest wait in the kernel.
 constexpr size_t kMostTurnedAway = 64;
@@ -39,15 +39,16 @@ Failure cannot_listen(const ServerConfig& config, const error_code& error) {
   if (error == net::error::access_denied)
     return fail(ErrorCode::kEnvironment, "this user may not listen on that port", where,
                 "choose a port above 1023");
-  return fail(ErrorCode::kEnvironment, "can't listen: " + error.message(), where,
-              "give an address of this machine (127.0.0.1: only from here; 0.0.0.0: from anywhere)");
+  return fail(
+      ErrorCode::kEnvironment, "can't listen: " + error.message(), where,
+      "give an address of this machine (127.0.0.1: only from here; 0.0.0.0: from anywhere)");
 }
 
 Result<tcp::acceptor> listen(net::io_context& io, const ServerConfig& config) {
   error_code error;
   tcp::resolver resolver(io);
-  const auto found = resolver.resolve(config.host, std::to_string(config.port),
-                                      tcp::resolver::passive, error);
+  const auto found =
+      resolver.resolve(config.host, std::to_string(config.port), tcp::resolver::passive, error);
   if (error) return cannot_listen(config, error);
   const tcp::endpoint endpoint = found.begin()->endpoint();
   tcp::acceptor acceptor(net::make_strand(io));
@@ -89,7 +90,7 @@ struct Server::Impl {
   std::mutex mutex;
   std::condition_variable changed;
   std::set<std::shared_ptr<Connection>> connections;
-  bool is_paused = false;   // accepting, until a connection closes
+  bool is_paused = false;  // accepting, until a connection closes
   bool has_stopped_accepting = false;
 
   std::vector<std::thread> threads;
@@ -98,15 +99,15 @@ struct Server::Impl {
 Server::Impl::Impl(ServerConfig server_config, const ServedModel& model,
                    std::unique_ptr<net::io_context> context, tcp::acceptor open_acceptor)
     : config(std::move(server_config)),
-      routes({.model_id = config.model_id,
-              .created_s = config.created_s,
-              .api_key = config.api_key,
-              .seed = config.seed,
-              .defaults = model.defaults,
-              .signature_times = model.signature_times},
-             {.engine = model.engine, .tokenizer = model.tokenizer, .metrics = metrics,
-              .live = live},
-             model.chat_template),
+      routes(
+          {.model_id = config.model_id,
+           .created_s = config.created_s,
+           .api_key = config.api_key,
+           .seed = config.seed,
+           .defaults = model.defaults,
+           .signature_times = model.signature_times},
+          {.engine = model.engine, .tokenizer = model.tokenizer, .metrics = metrics, .live = live},
+          model.chat_template),
       io(std::move(context)),
       work(net::make_work_guard(*io)),
       acceptor(std::move(open_acceptor)),
@@ -114,8 +115,7 @@ Server::Impl::Impl(ServerConfig server_config, const ServedModel& model,
       endpoint(acceptor.local_endpoint()),
       host(endpoint.address().to_string()) {
   net::post(acceptor.get_executor(), [this] { accept(); });
-  for (int i = 0; i < std::max(1, config.threads); ++i)
-    threads.emplace_back([this] { io->run(); });
+  for (int i = 0; i < std::max(1, config.threads); ++i) threads.emplace_back([this] { io->run(); });
 }
 
 Server::Impl::~Impl() {
@@ -129,8 +129,8 @@ void Server::Impl::accept() {
   if (is_ending) return;
   {
     const std::lock_guard lock(mutex);
-    is_paused = connections.size() >=
-                static_cast<size_t>(config.limits.connections) + kMostTurnedAway;
+    is_paused =
+        connections.size() >= static_cast<size_t>(config.limits.connections) + kMostTurnedAway;
     if (is_paused) return;
   }
   acceptor.async_accept(net::make_strand(*io), [this](const error_code& error, tcp::socket socket) {
@@ -168,8 +168,7 @@ void Server::Impl::forget(Connection& connection) {
   metrics.connections_changed(-1);
   const std::lock_guard lock(mutex);
   connections.erase(connection.shared_from_this());
-  if (std::exchange(is_paused, false))
-    net::post(acceptor.get_executor(), [this] { accept(); });
+  if (std::exchange(is_paused, false)) net::post(acceptor.get_executor(), [this] { accept(); });
   changed.notify_all();
 }
 
@@ -198,8 +197,8 @@ void Server::Impl::end(Ending how) {
 Result<std::unique_ptr<Server>> Server::start(ServerConfig config, ServedModel model) {
   auto io = std::make_unique<net::io_context>();
   tcp::acceptor acceptor = FIB_TRY(listen(*io, config));
-  return std::unique_ptr<Server>(new Server(std::make_unique<Impl>(
-      std::move(config), model, std::move(io), std::move(acceptor))));
+  return std::unique_ptr<Server>(new Server(
+      std::make_unique<Impl>(std::move(config), model, std::move(io), std::move(acceptor))));
 }
 
 Server::Server(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}

@@ -15,10 +15,10 @@
 namespace fib {
 
 struct ServerLimits {
-  int connections = 1024;              // more get 503
-  size_t header_bytes = 16 << 10;      // of a request; more: 431
-  size_t body_bytes = 4 << 20;         // more: 413
-  size_t buffered_bytes = 1 << 20;     // of a stream that its client doesn't read; more: it is cut
+  int connections = 1024;           // more get 503
+  size_t header_bytes = 16 << 10;   // of a request; more: 431
+  size_t body_bytes = 4 << 20;      // more: 413
+  size_t buffered_bytes = 1 << 20;  // of a stream that its client doesn't read; more: it is cut
   std::chrono::milliseconds header_timeout{10'000};  // from first byte to last; then 408
   std::chrono::milliseconds body_timeout{60'000};    // likewise
   std::chrono::milliseconds idle_timeout{75'000};    // between requests
@@ -31,10 +31,10 @@ struct ServerConfig {
   uint16_t port = 8000;            // 0: any that is free; port() tells which
   int threads = 2;
   ServerLimits limits;
-  std::string api_key;             // empty: none is asked for
+  std::string api_key;  // empty: none is asked for
   std::string model_id;
-  int64_t created_s = 0;           // Unix time, as /v1/models tells it
-  uint64_t seed = 0;               // of requests that name none; the same for the same answers
+  int64_t created_s = 0;  // Unix time, as /v1/models tells it
+  uint64_t seed = 0;      // of requests that name none; the same for the same answers
 };
 
 struct ServedModel {  // what it refers to outlives the server

@@ -71,8 +71,7 @@ void FakeEngine::step(int tokens) {
   changed_.notify_all();
 }
 
-EngineStats FakeEngine::wait_until(
-    const std::function<bool(const EngineStats&)>& predicate) const {
+EngineStats FakeEngine::wait_until(const std::function<bool(const EngineStats&)>& predicate) const {
   while (true) {
     const EngineStats now = stats();
     if (predicate(now)) return now;
@@ -89,7 +88,8 @@ std::vector<EngineRequest> FakeEngine::submitted() const {
 bool FakeEngine::has_work() const {
   if (sequences_.empty()) return false;
   if (!is_paused_ || steps_allowed_ > 0) return true;
-  return std::ranges::any_of(sequences_, [](const auto& entry) { return entry.second.is_cancelled; });
+  return std::ranges::any_of(sequences_,
+                             [](const auto& entry) { return entry.second.is_cancelled; });
 }
 
 void FakeEngine::run() {

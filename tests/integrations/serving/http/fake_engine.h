@@ -34,7 +34,7 @@ class FakeEngine : public Engine {
   EngineStats stats() const override;
   void drain() override;
 
-  void pause();           // no more tokens; cancellations still go through
+  void pause();  // no more tokens; cancellations still go through
   void resume();
   void step(int tokens);  // so many more for each sequence, while paused
   // Returns once the predicate is true of the stats; tests wait for what must come, however long it

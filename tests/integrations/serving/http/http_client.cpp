@@ -67,8 +67,7 @@ void HttpClient::send_get(std::string_view path, std::string_view headers) {
   send(fmt::format("GET {} HTTP/1.1\r\nHost: test\r\n{}\r\n", path, headers));
 }
 
-void HttpClient::send_post(std::string_view path, std::string_view body,
-                           std::string_view headers) {
+void HttpClient::send_post(std::string_view path, std::string_view body, std::string_view headers) {
   send(fmt::format("POST {} HTTP/1.1\r\nHost: test\r\n{}Content-Length: {}\r\n{}\r\n{}", path,
                    kJsonHeader, body.size(), headers, body));
 }

@@ -116,8 +116,8 @@ TEST_F(OpenAiRequest, DefaultsAreTheModels) {
 }
 
 TEST_F(OpenAiRequest, WithoutSeedChoicesAndPromptsDiffer) {
-  const auto call = parse(OpenAiApi::kCompletions,
-                          R"({"model": "m", "prompt": ["a", "a"], "n": 2})");
+  const auto call =
+      parse(OpenAiApi::kCompletions, R"({"model": "m", "prompt": ["a", "a"], "n": 2})");
   ASSERT_TRUE(call);
   std::vector<uint64_t> seeds;
   for (const EngineRequest& request : call->requests) seeds.push_back(request.sampling.seed);
@@ -170,8 +170,7 @@ TEST_F(OpenAiRequest, TypesAndRanges) {
   expect_error(completion(R"("stop": [1])"), "stop[0]", "invalid_type");
   expect_error(completion(R"("stop": "")"), "stop", "invalid_value");
   expect_error(completion(R"("stop": 5)"), "stop", "invalid_type");
-  expect_error(completion("\"stop\": \"" + std::string(2000, 'x') + "\""), "stop",
-               "invalid_value");
+  expect_error(completion("\"stop\": \"" + std::string(2000, 'x') + "\""), "stop", "invalid_value");
   expect_error(completion(R"("stop_token_ids": 1)"), "stop_token_ids", "invalid_type");
   expect_error(completion(R"("stop_token_ids": [999])"), "stop_token_ids[0]",
                "integer_above_max_value");
@@ -229,8 +228,7 @@ TEST_F(OpenAiRequest, Messages) {
   expect_error(messages("[]"), "messages", "invalid_value");
   expect_error(messages("{}"), "messages", "invalid_type");
   expect_error(messages("[1]"), "messages[0]", "invalid_type");
-  expect_error(messages(R"([{"content": "x"}])"), "messages[0].role",
-               "missing_required_parameter");
+  expect_error(messages(R"([{"content": "x"}])"), "messages[0].role", "missing_required_parameter");
   expect_error(messages(R"([{"role": "user"}])"), "messages[0].content",
                "missing_required_parameter");
   expect_error(messages(R"([{"role": "boss", "content": "x"}])"), "messages[0].role",
@@ -241,11 +239,10 @@ TEST_F(OpenAiRequest, Messages) {
                "messages[0].content[0].type", "unsupported_parameter");
   expect_error(messages(R"([{"role": "user", "content": [{"type": "text"}]}])"),
                "messages[0].content[0].text", "missing_required_parameter");
-  expect_error(messages(R"([{"role": "user", "content": "x", "colour": 1}])"),
-               "messages[0].colour", "unknown_parameter");
-  expect_error(
-      messages(R"([{"role": "assistant", "content": "x", "tool_calls": [{"id": "a"}]}])"),
-      "messages[0].tool_calls", "unsupported_parameter");
+  expect_error(messages(R"([{"role": "user", "content": "x", "colour": 1}])"), "messages[0].colour",
+               "unknown_parameter");
+  expect_error(messages(R"([{"role": "assistant", "content": "x", "tool_calls": [{"id": "a"}]}])"),
+               "messages[0].tool_calls", "unsupported_parameter");
 }
 
 TEST_F(OpenAiRequest, TheContextIsNotExceeded) {
@@ -265,8 +262,7 @@ TEST_F(OpenAiRequest, NoMoreChoicesThanAllowed) {
   for (int i = 0; i < 33; ++i) many += i ? ",[1]" : "[1]";
   many += "]";
   EXPECT_TRUE(prompt(many));
-  expect_error(parse(OpenAiApi::kCompletions,
-                     R"({"model": "m", "n": 4, "prompt": )" + many + "}"),
+  expect_error(parse(OpenAiApi::kCompletions, R"({"model": "m", "n": 4, "prompt": )" + many + "}"),
                "n", "invalid_value");
 }
 

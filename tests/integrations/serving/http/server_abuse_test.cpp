@@ -20,8 +20,11 @@ class Abused : public Served {
   Abused() { model_.context_length = 2'000'000; }
 
   void expect_still_serving() {
-    EXPECT_EQ(HttpClient(port()).post(kCompletions, completion("fine")).json().at("choices")[0].at(
-                  "text"),
+    EXPECT_EQ(HttpClient(port())
+                  .post(kCompletions, completion("fine"))
+                  .json()
+                  .at("choices")[0]
+                  .at("text"),
               "fine");
   }
   void expect_error(const HttpAnswer& answer, int status, std::string_view code,
@@ -47,8 +50,9 @@ TEST_F(Abused, WrongPathsMethodsAndTypes) {
   const HttpAnswer options = client.receive();
   EXPECT_EQ(options.status, 405);
   EXPECT_FALSE(options.headers.contains("access-control-allow-origin"));
-  client.send("POST /v1/completions HTTP/1.1\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\n"
-              "{}");
+  client.send(
+      "POST /v1/completions HTTP/1.1\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\n"
+      "{}");
   expect_error(client.receive(), 415, "unsupported_content_type");
 }
 
@@ -85,7 +89,8 @@ TEST_F(Abused, NotHttpAtAll) {
        {"hello\r\n\r\n", "GET / HTTP/9.9\r\n\r\n", "\x16\x03\x01\x02", "GET /\r\n\r\n",
         "POST /v1/completions HTTP/1.1\r\nContent-Length: -5\r\n\r\n",
         "POST /v1/completions HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n",
-        "POST /v1/completions HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n"}) {
+        "POST /v1/completions HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: "
+        "chunked\r\n\r\n"}) {
     HttpClient client(port());
     client.send(bytes);
     expect_error(client.receive(), 400, "invalid_http");
@@ -106,8 +111,9 @@ TEST_F(Abused, TooLargeABodyOrHeader) {
   }
   {
     HttpClient client(port());  // says nothing of its length beforehand
-    client.send("POST /v1/completions HTTP/1.1\r\nContent-Type: application/json\r\n"
-                "Transfer-Encoding: chunked\r\n\r\n");
+    client.send(
+        "POST /v1/completions HTTP/1.1\r\nContent-Type: application/json\r\n"
+        "Transfer-Encoding: chunked\r\n\r\n");
     for (int i = 0; i < 11; ++i) client.send("64\r\n" + std::string(100, ' ') + "\r\n");
     expect_error(client.receive(), 413, "request_too_large");
   }
@@ -234,23 +240,33 @@ TEST_F(Abused, WhoSendsAheadWithoutEndIsCutOff) {
   engine_->wait_until([](const EngineStats& stats) { return stats.cancelled == 1; });
 }
 
-TEST_F(Abused, WhoIsSlowToAskIsTold) {
+TEST_F(Abused, AHeaderThatDoesNotEndIsGivenUp) {
   config_.limits.header_timeout = std::chrono::milliseconds(30);
+  start();
+  HttpClient client(port());
+  client.send("GET /health HTT");
+  expect_error(client.receive(), 408, "request_timeout");
+}
+
+TEST_F(Abused, ABodyThatDoesNotEndIsGivenUp) {
   config_.limits.body_timeout = std::chrono::milliseconds(30);
+  start();
+  HttpClient client(port());
+  client.send(
+      "POST /v1/completions HTTP/1.1\r\nContent-Type: application/json\r\n"
+      "Content-Length: 10\r\n\r\n{");
+  expect_error(client.receive(), 408, "request_timeout");
+}
+
+TEST_F(Abused, WhoAsksNothingIsDropped) {
   config_.limits.idle_timeout = std::chrono::milliseconds(30);
   start();
-  HttpClient header(port()), body(port()), idle(port());
-  header.send("GET /health HTT");
-  expect_error(header.receive(), 408, "request_timeout");
-  body.send("POST /v1/completions HTTP/1.1\r\nContent-Type: application/json\r\n"
-            "Content-Length: 10\r\n\r\n{");
-  expect_error(body.receive(), 408, "request_timeout");
-  EXPECT_TRUE(idle.is_at_end());
+  EXPECT_TRUE(HttpClient(port()).is_at_end());
 }
 
 TEST_F(Abused, WaitingForAnAnswerIsNotIdleness) {
   config_.limits.header_timeout = config_.limits.body_timeout = config_.limits.idle_timeout =
-      std::chrono::milliseconds(50);
+      std::chrono::milliseconds(1000);
   start();
   engine_->pause();
   HttpClient client(port());
@@ -307,18 +323,18 @@ TEST_F(Abused, ACrowdOfWhichAThirdLeaves) {
         return;
       }
       const bool stream = i % 3 == 1;
-      const HttpAnswer answer =
-          client.post(kCompletions, completion(prompt, {{"stream", stream}}));
+      const HttpAnswer answer = client.post(kCompletions, completion(prompt, {{"stream", stream}}));
       if (answer.status != 200) return;
-      const std::string text = stream ? texts(answer.events()).at(0)
-                                      : answer.json().at("choices")[0].at("text").get<std::string>();
+      const std::string text = stream
+                                   ? texts(answer.events()).at(0)
+                                   : answer.json().at("choices")[0].at("text").get<std::string>();
       right += text == prompt;
     });
   }
   for (std::thread& client : clients) client.join();
   EXPECT_EQ(right, kClients - kLeavers);
-  const EngineStats stats = engine_->wait_until(
-      [](const EngineStats& now) { return now.running + now.waiting == 0; });
+  const EngineStats stats =
+      engine_->wait_until([](const EngineStats& now) { return now.running + now.waiting == 0; });
   EXPECT_EQ(stats.cancelled, static_cast<uint64_t>(kLeavers));
   EXPECT_EQ(stats.finished, static_cast<uint64_t>(kClients - kLeavers));
   server_->drain();

@@ -22,10 +22,14 @@ TEST_F(Served, ACompletion) {
   EXPECT_EQ(json.at("object"), "text_completion");
   EXPECT_EQ(json.at("model"), "org/m");
   EXPECT_EQ(json.at("choices"), parse_json(R"([{"index": 0, "text": "hello, wörld",
-            "logprobs": null, "finish_reason": "stop"}])", "expected").value());
+            "logprobs": null, "finish_reason": "stop"}])",
+                                           "expected")
+                                    .value());
   EXPECT_EQ(json.at("usage"),
             parse_json(R"({"prompt_tokens": 13, "completion_tokens": 13, "total_tokens": 26,
-                           "prompt_tokens_details": {"cached_tokens": 6}})", "expected").value());
+                           "prompt_tokens_details": {"cached_tokens": 6}})",
+                       "expected")
+                .value());
 }
 
 TEST_F(Served, AChat) {
@@ -36,7 +40,8 @@ TEST_F(Served, AChat) {
   EXPECT_EQ(json.at("object"), "chat.completion");
   EXPECT_EQ(json.at("choices")[0], parse_json(R"({"index": 0, "message": {"role": "assistant",
             "content": "fine", "refusal": null}, "logprobs": null, "finish_reason": "stop"})",
-            "expected").value());
+                                              "expected")
+                                       .value());
 }
 
 TEST_F(Served, AStream) {
@@ -142,7 +147,9 @@ TEST_F(Served, LogprobsOfACompletion) {
       "tokens": ["bytes:\\xc3", "bytes:\\xa9", "l"],
       "top_logprobs": [{"bytes:\\xc3": -0.5, "bytes:\\xc4": -1.5},
                        {"bytes:\\xa9": -0.5, "bytes:\\xaa": -1.5},
-                       {"l": -0.5, "m": -1.5}]})", "expected").value());
+                       {"l": -0.5, "m": -1.5}]})",
+                                                             "expected")
+                                                      .value());
 }
 
 TEST_F(Served, LogprobsOfAStreamedChat) {
@@ -154,7 +161,9 @@ TEST_F(Served, LogprobsOfAStreamedChat) {
   EXPECT_EQ(events[1].at("choices")[0].at("logprobs"), parse_json(R"({"content": [
       {"token": "i", "logprob": -0.5, "bytes": [105],
        "top_logprobs": [{"token": "i", "logprob": -0.5, "bytes": [105]}]}],
-      "refusal": null})", "expected").value());
+      "refusal": null})",
+                                                                  "expected")
+                                                           .value());
   EXPECT_EQ(events[2].at("choices")[0].at("logprobs"), nullptr);
 }
 
@@ -200,8 +209,10 @@ TEST_F(Served, RequestsSentAheadAreAnsweredInOrder) {
   std::string requests;
   for (const char* prompt : {"first", "second", "third"}) {
     const std::string body = dump_json(completion(prompt));
-    requests += "POST /v1/completions HTTP/1.1\r\nContent-Type: application/json\r\n"
-                "Content-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body;
+    requests +=
+        "POST /v1/completions HTTP/1.1\r\nContent-Type: application/json\r\n"
+        "Content-Length: " +
+        std::to_string(body.size()) + "\r\n\r\n" + body;
   }
   client.send(requests);
   for (const char* prompt : {"first", "second", "third"})
@@ -212,8 +223,9 @@ TEST_F(Served, ABodyInChunksAndByteByByte) {
   start();
   HttpClient client(port());
   const std::string body = dump_json(completion("hi"));
-  std::string request = "POST /v1/completions HTTP/1.1\r\nContent-Type: Application/JSON ; "
-                        "charset=utf-8\r\nTransfer-Encoding: chunked\r\n\r\n";
+  std::string request =
+      "POST /v1/completions HTTP/1.1\r\nContent-Type: Application/JSON ; "
+      "charset=utf-8\r\nTransfer-Encoding: chunked\r\n\r\n";
   for (const char c : body) request += std::string("1\r\n") + c + "\r\n";
   request += "0\r\n\r\n";
   for (const char c : request) client.send({&c, 1});
@@ -224,9 +236,10 @@ TEST_F(Served, AClientThatWaitsToContinueMay) {
   start();
   HttpClient client(port());
   const std::string body = dump_json(completion("hi"));
-  client.send("POST /v1/completions HTTP/1.1\r\nContent-Type: application/json\r\n"
-              "Expect: 100-continue\r\nContent-Length: " + std::to_string(body.size()) +
-              "\r\n\r\n");
+  client.send(
+      "POST /v1/completions HTTP/1.1\r\nContent-Type: application/json\r\n"
+      "Expect: 100-continue\r\nContent-Length: " +
+      std::to_string(body.size()) + "\r\n\r\n");
   EXPECT_EQ(client.receive_until("\r\n\r\n"), "HTTP/1.1 100 Continue\r\n\r\n");
   client.send(body);
   EXPECT_EQ(client.receive().status, 200);
@@ -236,8 +249,10 @@ TEST_F(Served, Http10GetsAStreamThatEndsWithTheConnection) {
   start();
   HttpClient client(port());
   const std::string body = dump_json(completion("hi", {{"stream", true}}));
-  client.send("POST /v1/completions HTTP/1.0\r\nContent-Type: application/json\r\n"
-              "Content-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body);
+  client.send(
+      "POST /v1/completions HTTP/1.0\r\nContent-Type: application/json\r\n"
+      "Content-Length: " +
+      std::to_string(body.size()) + "\r\n\r\n" + body);
   const HttpAnswer answer = client.receive();
   EXPECT_FALSE(answer.headers.contains("transfer-encoding"));
   EXPECT_EQ(texts(answer.events()).at(0), "hi");
@@ -248,22 +263,41 @@ TEST_F(Served, DrainFinishesWhatWasAskedAndClosesTheRest) {
   engine_->pause();
   HttpClient idle(port()), busy(port());
   EXPECT_EQ(idle.get("/health").status, 200);
-  const std::string body = dump_json(completion("abc", {{"stream", true}}));
-  busy.send("POST /v1/completions HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: " +
-            std::to_string(body.size()) + "\r\n\r\n" + body + "GET /health HTTP/1.1\r\n\r\n");
+  busy.send_post(kCompletions, dump_json(completion("abc", {{"stream", true}})));
   engine_->wait_until([](const EngineStats& stats) { return stats.running == 1; });
 
-  std::thread drain([&] { server_->drain(); });
+  std::jthread drain([&] { server_->drain(); });
   EXPECT_TRUE(idle.is_at_end());
   EXPECT_THROW(HttpClient(port()).get("/health"), std::runtime_error);
   engine_->resume();
-  EXPECT_EQ(texts(busy.receive().events()).at(0), "abc");
-  const HttpAnswer health = busy.receive();  // asked before, answered after
-  EXPECT_EQ(health.status, 503);
-  EXPECT_EQ(health.headers.at("connection"), "close");
+  const HttpAnswer answer = busy.receive();
+  EXPECT_EQ(texts(answer.events()).at(0), "abc");
   EXPECT_TRUE(busy.is_at_end());
+  busy.close();
   drain.join();
   EXPECT_EQ(engine_->stats().finished, 1u);
+}
+
+TEST_F(Served, WhoHadBegunToAskWhenItDrainsIsToldSo) {
+  start();
+  HttpClient idle(port()), health(port()), completion(port());
+  EXPECT_EQ(idle.get("/health").status, 200);
+  // The answer to Expect proves that the server has seen the request begin.
+  const std::string rest = "Expect: 100-continue\r\nContent-Length: 2\r\n\r\n";
+  health.send("GET /health HTTP/1.1\r\n" + rest);
+  completion.send("POST /v1/completions HTTP/1.1\r\nContent-Type: application/json\r\n" + rest);
+  for (HttpClient* client : {&health, &completion}) client->receive_until("Continue\r\n\r\n");
+
+  std::jthread drain([&] { server_->drain(); });
+  EXPECT_TRUE(idle.is_at_end());
+  for (HttpClient* client : {&health, &completion}) {
+    client->send("{}");
+    const HttpAnswer answer = client->receive();
+    EXPECT_EQ(answer.status, 503);
+    EXPECT_EQ(answer.error().at("code"), "service_unavailable");
+    EXPECT_TRUE(client->is_at_end());
+    client->close();
+  }
 }
 
 TEST_F(Served, ASecondServerOnThePortIsToldWhatToDo) {
