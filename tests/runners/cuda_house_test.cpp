@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 
 #include <chrono>
+#include <ostream>
 
 #include "harness/statistics.h"
 #include "tests/runners/cuda_device_fixture.h"
@@ -71,6 +72,8 @@ struct HouseCase {
   std::vector<int64_t> sizes = {0};
   std::vector<std::pair<std::string, int64_t>> other_axes = {};
 };
+// For the names that ctest gives the tests.
+void PrintTo(const HouseCase& wanted, std::ostream* out) { *out << wanted.signature; }
 
 class CudaHouseSolutionTest : public CudaHouseTest,
                               public testing::WithParamInterface<HouseCase> {};
