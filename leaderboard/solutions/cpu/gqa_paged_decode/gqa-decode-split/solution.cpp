@@ -1,11 +1,13 @@
 // gqa_paged_decode and gqa_paged_decode_last_page: one query token a request against a paged cache.
-// q [batch_size, num_qo_heads, head_dim] bf16; k_cache, v_cache [num_pages, page_size, num_kv_heads,
-// head_dim] bf16; kv_indptr [batch_size + 1], kv_indices [num_kv_indices] int32, and with pages of
-// several tokens kv_last_page_len [batch_size] int32; sm_scale
-//   -> output [batch_size, num_qo_heads, head_dim] bf16, lse [batch_size, num_qo_heads] fp32, base 2.
+// q [batch_size, num_qo_heads, head_dim] bf16; k_cache, v_cache [num_pages, page_size,
+// num_kv_heads, head_dim] bf16; kv_indptr [batch_size + 1], kv_indices [num_kv_indices] int32, and
+// with pages of several tokens kv_last_page_len [batch_size] int32; sm_scale
+//   -> output [batch_size, num_qo_heads, head_dim] bf16, lse [batch_size, num_qo_heads] fp32,
+//   base 2.
 //
 // A task is a run of a request's keys and a KV head, so that one long request keeps all threads
-// busy; a second sweep merges the runs. The same rows as gqa-prefill-tiles, bit for bit.
+// busy; a second sweep merges the runs of requests that have several. The same rows as
+// gqa-prefill-tiles, bit for bit.
 
 #include <fib/cpu.h>
 #include <fib/cpu/attention.h>
@@ -38,7 +40,17 @@ struct Work {
     if (pages == 0 || last_page_len == nullptr) return pages * kPage;
     return (pages - 1) * kPage + last_page_len[request];
   }
+  // At least 1: a request without keys has an empty run.
+  int64_t runs(int64_t request) const { return first_run[request + 1] - first_run[request]; }
 };
+
+// One query head's output from all runs of its request, `stride` rows apart.
+void finish(const Work& work, int64_t query_head, const Row* parts, int64_t runs, int64_t stride) {
+  Row total;
+  Attention::clear(&total, 1);
+  for (int64_t run = 0; run < runs; ++run) Attention::merge(&total, parts + run * stride, 1);
+  Attention::finish(total, work.output + query_head * kDim, work.lse + query_head);
+}
 
 // Tasks: runs * kKvHeads, heads innermost.
 void attend_runs(int64_t begin, int64_t end, void* context) {
@@ -60,6 +72,9 @@ void attend_runs(int64_t begin, int64_t end, void* context) {
     Row* parts = work.parts + run * kQoHeads + head * kGroup;
     Attention::clear(parts, kGroup);
     Attention::attend_run(tile, (run - work.first_run[request]) * kRun, locate, parts);
+    if (work.runs(request) > 1) continue;
+    for (int64_t g = 0; g < kGroup; ++g)
+      finish(work, request * kQoHeads + head * kGroup + g, parts + g, 1, kQoHeads);
   }
 }
 
@@ -67,12 +82,9 @@ void attend_runs(int64_t begin, int64_t end, void* context) {
 void merge_runs(int64_t begin, int64_t end, void* context) {
   const Work& work = *static_cast<const Work*>(context);
   for (int64_t task = begin; task < end; ++task) {
-    const int64_t request = task / kQoHeads, head = task % kQoHeads;
-    Row total;
-    Attention::clear(&total, 1);
-    for (int64_t run = work.first_run[request]; run < work.first_run[request + 1]; ++run)
-      Attention::merge(&total, work.parts + run * kQoHeads + head, 1);
-    Attention::finish(total, work.output + task * kDim, work.lse + task);
+    const int64_t request = task / kQoHeads, runs = work.runs(request);
+    const Row* parts = work.parts + work.first_run[request] * kQoHeads + task % kQoHeads;
+    if (runs > 1) finish(work, task, parts, runs, kQoHeads);
   }
 }
 
@@ -97,19 +109,20 @@ extern "C" int fib_run(const FibCall* call) {
   work.indptr = static_cast<const int32_t*>(call->inputs[3].data);
   work.indices = static_cast<const int32_t*>(call->inputs[4].data);
   if (has_last_page_len) work.last_page_len = static_cast<const int32_t*>(call->inputs[5].data);
-  work.scale_log2 =
-      static_cast<float>(call->scalars[call->num_inputs - 1].f * 1.4426950408889634);
+  work.scale_log2 = static_cast<float>(call->scalars[call->num_inputs - 1].f * 1.4426950408889634);
   work.batch = call->inputs[0].shape[0];
   work.first_run = static_cast<int64_t*>(call->workspace);
-  work.parts =
-      reinterpret_cast<Row*>(static_cast<char*>(call->workspace) + runs_bytes(work.batch));
+  work.parts = reinterpret_cast<Row*>(static_cast<char*>(call->workspace) + runs_bytes(work.batch));
   work.output = static_cast<uint16_t*>(call->outputs[0].data);
   work.lse = static_cast<float*>(call->outputs[1].data);
 
   work.first_run[0] = 0;
-  for (int64_t r = 0; r < work.batch; ++r)
-    work.first_run[r + 1] = work.first_run[r] + (work.tokens(r) + kRun - 1) / kRun;
-  call->parallel_for(call, work.first_run[work.batch] * kKvHeads, 1, attend_runs, &work);
-  call->parallel_for(call, work.batch * kQoHeads, 16, merge_runs, &work);
+  for (int64_t r = 0; r < work.batch; ++r) {
+    const int64_t runs = (work.tokens(r) + kRun - 1) / kRun;
+    work.first_run[r + 1] = work.first_run[r] + std::max<int64_t>(runs, 1);
+  }
+  const int64_t runs = work.first_run[work.batch];
+  call->parallel_for(call, runs * kKvHeads, 1, attend_runs, &work);
+  if (runs > work.batch) call->parallel_for(call, work.batch * kQoHeads, 16, merge_runs, &work);
   return 0;
 }

@@ -91,8 +91,8 @@ void attend_tiles(int64_t begin, int64_t end, void* context) {
     };
     Attention::attend(tile, locate, parts, totals);
     for (int row = 0; row < tile.tokens * Attention::kGroup; ++row) {
-      const int64_t to = first_row + row / Attention::kGroup * kQoHeads + first_head +
-                         row % Attention::kGroup;
+      const int64_t to =
+          first_row + row / Attention::kGroup * kQoHeads + first_head + row % Attention::kGroup;
       Attention::finish(totals[row], work.output + to * kDim, work.lse + to);
     }
   }
@@ -118,8 +118,8 @@ extern "C" int fib_run(const FibCall* call) {
       .lse = static_cast<float*>(call->outputs[1].data)};
   work.first_tile[0] = 0;
   for (int64_t r = 0; r < work.requests; ++r) {
-    work.first_tile[r + 1] =
-        work.first_tile[r] + (work.queries(r) + Attention::kTileTokens - 1) / Attention::kTileTokens;
+    work.first_tile[r + 1] = work.first_tile[r] + (work.queries(r) + Attention::kTileTokens - 1) /
+                                                      Attention::kTileTokens;
   }
   call->parallel_for(call, work.first_tile[work.requests] * kKvHeads, 1, attend_tiles, &work);
   return 0;
