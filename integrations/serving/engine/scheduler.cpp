@@ -79,50 +79,42 @@ void Scheduler::plan_stage() {
 }
 
 void Scheduler::form_stage() {
-  const int most = is_layered() ? config_.cohort_tokens : config_.chunk_tokens;
-  int budget = std::min(most, limits_.max_step_tokens - static_cast<int>(decode_rows_.size()));
-  int num_tokens = 0;
-  const auto take = [&](int tokens) {
-    budget -= tokens;
-    num_tokens += tokens;
-  };
-  bool has_room = true;
-  for (auto& [order, sequence] : running_) {
-    if (sequence->progress.is_decoding) continue;
-    const int tokens = piece_size(sequence->remaining(), budget);
-    has_room = tokens > 0;
-    if (!has_room) break;
-    add_piece(*sequence, tokens);
-    take(tokens);
-  }
+  const int most = std::min(is_layered() ? config_.cohort_tokens : config_.chunk_tokens,
+                            limits_.max_step_tokens - static_cast<int>(decode_rows_.size()));
+  int room = most;
   // Strictly in order: whoever does not fit is waited for, so that nobody is passed over for ever.
-  while (has_room && !waiting_.empty() && static_cast<int>(running_.size()) < max_running_) {
-    const int tokens = admit_first(budget);
-    has_room = tokens > 0;
-    take(tokens);
+  bool was_added = true;
+  for (const auto& [order, sequence] : running_) {
+    if (sequence->progress.is_decoding) continue;
+    const int tokens = piece_size(sequence->remaining(), room);
+    was_added = tokens > 0;
+    if (!was_added) break;
+    stage_.pieces.push_back({sequence.get(), tokens});
+    room -= tokens;
   }
-  stage_.num_groups = is_layered() ? num_layer_groups(num_tokens, limits_.num_layers) : 1;
+  while (was_added && !waiting_.empty() && static_cast<int>(running_.size()) < max_running_) {
+    const int tokens = admit_first(room);
+    was_added = tokens > 0;
+    room -= tokens;
+  }
+  stage_.num_groups = is_layered() ? num_layer_groups(most - room, limits_.num_layers) : 1;
 }
 
-int Scheduler::piece_size(int remaining, int budget) const {
+int Scheduler::piece_size(int remaining, int room) const {
   // Cutting a prompt loads its experts once more, so only those too long for any cohort are cut.
-  if (is_layered() && remaining > budget && !stage_.pieces.empty()) return 0;
-  return std::min(remaining, budget);
-}
-
-void Scheduler::add_piece(Sequence& sequence, int num_tokens) {
-  stage_.pieces.push_back({&sequence, num_tokens});
+  if (is_layered() && remaining > room && !stage_.pieces.empty()) return 0;
+  return std::min(remaining, room);
 }
 
 // ---- memory
 
-int Scheduler::admit_first(int budget) {
+int Scheduler::admit_first(int room) {
   Sequence& sequence = *waiting_.begin()->second;
   std::vector<int32_t> pages = find_cached_pages(sequence);
   const int num_cached = static_cast<int>(pages.size());
   if (will_be_cached(sequence, num_cached)) return 0;
   const int cached_tokens = num_cached * limits_.page_size;
-  const int num_tokens = piece_size(sequence.length() - cached_tokens, budget);
+  const int num_tokens = piece_size(sequence.length() - cached_tokens, room);
   if (num_tokens == 0) return 0;
 
   const int num_new = num_pages_for(sequence.length(), limits_.page_size) - num_cached;
@@ -142,7 +134,7 @@ int Scheduler::admit_first(int budget) {
     stats_.prompt_tokens += sequence.usage.prompt_tokens;
   }
   running_.insert(waiting_.extract(waiting_.begin()));
-  add_piece(sequence, num_tokens);
+  stage_.pieces.push_back({&sequence, num_tokens});
   return num_tokens;
 }
 

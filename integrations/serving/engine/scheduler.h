@@ -77,11 +77,10 @@ class Scheduler {
   void plan_decode();
   void plan_stage();
   void form_stage();
-  int piece_size(int remaining, int budget) const;  // 0: not in this stage
-  void add_piece(Sequence& sequence, int num_tokens);
+  int piece_size(int remaining, int room) const;  // tokens; 0: not in this stage
   bool is_layered() const;
 
-  int admit_first(int budget);  // returns the prefill tokens it got; 0: it has to wait
+  int admit_first(int room);  // returns the tokens of its piece; 0: it has to wait
   std::vector<int32_t> find_cached_pages(Sequence& sequence) const;
   bool will_be_cached(Sequence& sequence, int block) const;
 
