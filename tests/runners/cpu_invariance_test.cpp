@@ -1,5 +1,5 @@
-// What the serving engine asks of the house's cpu solutions: a row's bits depend neither on the other
-// rows of its batch nor on the number of threads.
+// What the serving engine asks of the house's cpu solutions: a row's bits depend neither on the
+// other rows of its batch nor on the number of threads.
 
 #include <dlfcn.h>
 

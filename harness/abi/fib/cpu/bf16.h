@@ -140,7 +140,8 @@ FIB_INLINE float sum_of(Floats values) {
 }
 FIB_INLINE float max_of(Floats values) {
   Floats m = values;
-  Floats other = __builtin_shufflevector(m, m, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7);
+  Floats other =
+      __builtin_shufflevector(m, m, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7);
   m = m > other ? m : other;
   other = __builtin_shufflevector(m, m, 4, 5, 6, 7, 0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3);
   m = m > other ? m : other;

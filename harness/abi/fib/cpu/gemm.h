@@ -4,8 +4,8 @@
 // memory, so weights are read as they lie and no second copy of them is kept.
 //
 // An element of C is always summed alike: a partial sum for each lane of a register, a pair of
-// columns a step from column 0 on, then sums_of's tree. It doesn't depend on the other rows and columns, on the
-// tile, or on the number of threads.
+// columns a step from column 0 on, then sums_of's tree. It doesn't depend on the other rows and
+// columns, on the tile, or on the number of threads.
 
 #include <fib/cpu.h>
 #include <fib/cpu/bf16.h>

@@ -3,11 +3,11 @@
 // Routed experts: output = sum over a token's experts of weight * down(silu(gate(x)) * up(x)), with
 // weights as a class that multiplies rows (Bf16Rows here, others in solutions).
 //
-// Decoding is bound by the bytes of the experts touched, so tokens are grouped by expert and a weight
-// row is read once for all of them. Gate and up first, a task being sixteen rows of one expert; then
-// down, a task being sixteen output columns for all experts. A token's experts are added in ascending
-// order, each product is summed as gemm.h does: the result depends neither on the other tokens nor on
-// the number of threads.
+// Decoding is bound by the bytes of the experts touched, so tokens are grouped by expert and a
+// weight row is read once for all of them. Gate and up first, a task being sixteen rows of one
+// expert; then down, a task being sixteen output columns for all experts. A token's experts are
+// added in ascending order, each product is summed as gemm.h does: the result depends neither on
+// the other tokens nor on the number of threads.
 
 #include <fib/cpu.h>
 #include <fib/cpu/bf16.h>
@@ -183,7 +183,8 @@ class Moe {
     float* const sums = sums_ + task * tokens * kTask;
     memset(sums, 0, static_cast<size_t>(tokens * kTask) * sizeof *sums);
     for (int64_t i = 0; i < active_experts_; ++i) {
-      for (int64_t c = 0; c < kTask; c += kTileColumns) add_expert(active_[i], task * kTask, c, sums);
+      for (int64_t c = 0; c < kTask; c += kTileColumns)
+        add_expert(active_[i], task * kTask, c, sums);
     }
     for (int64_t token = 0; token < tokens; ++token)
       store(output + token * kHidden + task * kTask, load(sums + token * kTask));

@@ -1,8 +1,8 @@
 // argmax: the lowest token among the largest logits of each row.
 // logits [num_tokens, vocab_size] fp32 -> token_ids [num_tokens] int32.
 //
-// A row is cut into pieces of 16384 logits, so that one row keeps all threads busy; each piece gives
-// its largest logit and that one's token, and a second sweep takes the best piece.
+// A row is cut into pieces of 16384 logits, so that one row keeps all threads busy; each piece
+// gives its largest logit and that one's token, and a second sweep takes the best piece.
 
 #include <fib/cpu.h>
 #include <fib/cpu/bf16.h>
@@ -76,9 +76,8 @@ extern "C" int fib_run(const FibCall* call) {
   call->parallel_for(call, rows * kPieces, 1 + kPiece / kVocab, pieces, &work);
   for (int64_t row = 0; row < rows; ++row) {
     const Best* first = work.best + row * kPieces;
-    work.token_ids[row] = std::max_element(first, first + kPieces, [](const Best& a, const Best& b) {
-                            return a.logit < b.logit;
-                          })->token;
+    const auto is_less = [](const Best& a, const Best& b) { return a.logit < b.logit; };
+    work.token_ids[row] = std::max_element(first, first + kPieces, is_less)->token;
   }
   return 0;
 }

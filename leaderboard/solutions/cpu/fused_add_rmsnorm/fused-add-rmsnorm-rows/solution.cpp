@@ -2,8 +2,8 @@
 // hidden_states, residual [batch_size, hidden_size] bf16, weight [hidden_size] bf16
 //   -> output [batch_size, hidden_size] bf16.
 //
-// The sum is made once, in fp32, and kept on the stack (16 KiB at hidden_size 4096) between the pass
-// that measures it and the pass that scales it.
+// The sum is made once, in fp32, and kept on the stack (16 KiB at hidden_size 4096) between the
+// pass that measures it and the pass that scales it.
 
 #include <fib/cpu.h>
 #include <fib/cpu/bf16.h>

@@ -3,8 +3,8 @@
 //   -> output and residual_out like them: s = hidden_states + residual rounded to bf16, and
 //      s / sqrt(mean(s^2) + eps) * weight.
 //
-// Two passes over a row: the first writes s and sums its squares into four accumulators, so that the
-// additions don't wait for one another; the second reads s back from L1. residual_out may be
+// Two passes over a row: the first writes s and sums its squares into four accumulators, so that
+// the additions don't wait for one another; the second reads s back from L1. residual_out may be
 // residual's memory: each element is read before it is written.
 
 #include <fib/cpu.h>

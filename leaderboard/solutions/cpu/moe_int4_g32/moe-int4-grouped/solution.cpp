@@ -1,10 +1,10 @@
-// moe_int4_g32: output = sum_k topk_weights * down(silu(gate(x)) * up(x)) over each token's experts.
+// moe_int4_g32: the weighted sum over a token's experts of down(silu(gate(x)) * up(x)).
 // hidden_states [num_tokens, H] bf16; topk_ids [num_tokens, top_k] int32; topk_weights fp32 alike;
 // w13_packed [E, 2 I, H / 8] int32 (gate rows, then up rows), w13_scale [E, 2 I, H / 32] bf16;
 // w2_packed [E, H, I / 8] int32, w2_scale [E, H, I / 32] bf16 -> output [num_tokens, H] bf16.
 // Nibble i of a word is column 8 word + i; weight = (nibble - 8) * scale of its 32 columns.
 //
-// Nibbles become bfloat16 in registers, exactly: each 16-bit word of a row holds columns c .. c + 3, and
+// Nibbles become bfloat16 in registers, exactly: a 16-bit word of a row holds four columns, and
 // shifted by 0, 4, 8 and 12 bits, a whole register of words is looked up at once. So lane l of the
 // s-th of four vectors holds columns 8 l + s and 8 l + s + 4, and x is laid out like that once. A
 // group's products are scaled in fp32: nothing but the activation is rounded.

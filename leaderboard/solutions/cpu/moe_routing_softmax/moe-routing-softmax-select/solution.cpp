@@ -1,10 +1,10 @@
-// moe_routing_softmax: the top_k largest logits of each row, of equal ones the lower expert first, and
-// their softmax weights. logits [num_tokens, num_experts] fp32
+// moe_routing_softmax: the top_k largest logits of each row, of equal ones the lower expert first,
+// and their softmax weights. logits [num_tokens, num_experts] fp32
 //   -> topk_weights [num_tokens, top_k] fp32, topk_ids [num_tokens, top_k] int32.
 //
 // One pass over a row keeps the best so far in order; after the first few experts most are turned
-// away by one comparison. Weights are relative to the largest logit; where they are renormalised, the
-// experts that weren't chosen cancel out.
+// away by one comparison. Weights are relative to the largest logit; where they are renormalised,
+// the experts that weren't chosen cancel out.
 
 #include <fib/cpu.h>
 #include <fib/cpu/bf16.h>
