@@ -1,6 +1,7 @@
 #include "integrations/serving/engine/block_pool.h"
 
 #include <stdexcept>
+#include <utility>
 
 namespace fib {
 

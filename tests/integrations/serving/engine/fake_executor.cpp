@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <bit>
 #include <set>
+#include <utility>
 
 #include "integrations/serving/engine/layered_prefill.h"
 #include "integrations/serving/engine/token_choice.h"

@@ -1,5 +1,7 @@
 #include "tests/integrations/serving/engine/scheduler_harness.h"
 
+#include <stdexcept>
+
 namespace fib::testing {
 
 SchedulerHarness::SchedulerHarness(const ExecutorLimits& limits, const EngineConfig& config)

@@ -4,6 +4,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <stdexcept>
+
 #include "integrations/serving/engine/layered_prefill.h"
 #include "tests/integrations/serving/engine/scheduler_harness.h"
 
