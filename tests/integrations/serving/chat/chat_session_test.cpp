@@ -99,7 +99,7 @@ TEST_F(Chat, AnInterruptEndsTheAnswerAndNotTheConversation) {
 
 TEST_F(Chat, TheOldestTurnsAreForgottenWhenTheContextIsFull) {
   options_.system = "Be kind.";
-  options_.context_length = 250;
+  options_.context_length = 180;
   const Spoken spoken = say("First question\nSecond question\nThird question\n");
   ASSERT_TRUE(spoken.result);
   EXPECT_NE(spoken.out.find("forgotten"), std::string::npos);
@@ -107,7 +107,7 @@ TEST_F(Chat, TheOldestTurnsAreForgottenWhenTheContextIsFull) {
   EXPECT_EQ(prompt(2).find("First"), std::string::npos);
   EXPECT_NE(prompt(2).find("Be kind."), std::string::npos);
   EXPECT_NE(prompt(2).find("Third"), std::string::npos);
-  EXPECT_LE(static_cast<int>(last.prompt.size()) + last.sampling.max_tokens, 250);
+  EXPECT_LE(static_cast<int>(last.prompt.size()) + last.sampling.max_tokens, 180);
 }
 
 TEST_F(Chat, AQuestionThatNeverFitsIsRefused) {

@@ -20,7 +20,8 @@ FakeEngine::~FakeEngine() {
 Result<RequestId> FakeEngine::submit(EngineRequest request) {
   const std::lock_guard lock(mutex_);
   if (is_draining_) return fail(ErrorCode::kEnvironment, "the engine is draining");
-  if (sequences_.size() >= options_.max_queued)
+  if (sequences_.size() >= options_.max_queued ||
+      (options_.surplus && request.prompt.front() == *options_.surplus))
     return fail(ErrorCode::kResourceExhausted, "the queue is full");
   submitted_.push_back(request);
   submitted_.back().listener = nullptr;

@@ -22,6 +22,8 @@ struct FakeEngineOptions {
   std::chrono::microseconds step_time{0};
   // Sequences whose prompt begins with this token fail after their first token.
   std::optional<TokenId> poison;
+  // Those whose prompt begins with this one are refused as if the queue were full.
+  std::optional<TokenId> surplus;
 };
 
 class FakeEngine : public Engine {

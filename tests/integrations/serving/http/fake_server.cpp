@@ -13,7 +13,7 @@
 int main(int argc, char** argv) {
   using namespace fib;
   testing::ByteModel model;
-  testing::FakeEngine engine({.max_queued = 8, .poison = '!'});
+  testing::FakeEngine engine({.poison = '!', .surplus = '?'});
   auto server = Server::start(
       {.port = 0, .api_key = argc > 1 ? argv[1] : "", .model_id = "bytes", .created_s = 1700000000},
       {.engine = engine,

@@ -99,7 +99,7 @@ class OpenAiClient(unittest.TestCase):
         with self.assertRaises(openai.AuthenticationError):
             self.client.with_options(api_key="wrong").models.list()
         with self.assertRaises(openai.RateLimitError):
-            self.complete("x", n=16)  # more than the queue holds
+            self.complete("?x")
         with self.assertRaises(openai.InternalServerError):
             self.complete("!x")
 
@@ -111,7 +111,7 @@ class OpenAiClient(unittest.TestCase):
     def test_many_at_once(self):
         async def ask_all():
             async with openai.AsyncOpenAI(base_url=self.server.url + "/v1", api_key=KEY,
-                                          max_retries=20) as client:
+                                          max_retries=0) as client:
                 prompts = [f"prompt {i}" for i in range(40)]
                 answers = await asyncio.gather(*(
                     client.completions.create(model="bytes", prompt=prompt) for prompt in prompts))
