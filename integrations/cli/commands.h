@@ -26,5 +26,8 @@ void add_import_command(CLI::App& app, Action& action);
 void add_export_command(CLI::App& app, Action& action);
 void add_cache_command(CLI::App& app, Action& action);
 void add_doctor_command(CLI::App& app, Action& action);
+void add_serve_command(CLI::App& app, Action& action);
+void add_chat_command(CLI::App& app, Action& action);
+void add_quantize_command(CLI::App& app, Action& action);
 
 }  // namespace fib
