@@ -61,14 +61,15 @@ Result<CallShape> CallShape::of(SignaturePtr signature) {
       const auto end = tensor.axis.begin() + tensor.rank;
       return std::find(tensor.axis.begin(), end, static_cast<int>(i)) != end;
     };
-    if (shape.fixed_[i] != kOpen || std::any_of(shape.inputs_.begin(), shape.inputs_.end(), shows) ||
+    if (shape.fixed_[i] != kOpen ||
+        std::any_of(shape.inputs_.begin(), shape.inputs_.end(), shows) ||
         std::any_of(shape.outputs_.begin(), shape.outputs_.end(), shows)) {
       continue;
     }
-    return fail(ErrorCode::kUnsupported,
-                fmt::format("no tensor has the axis '{}', so calls don't say its size",
-                            s.axes[i].name),
-                s.name);
+    return fail(
+        ErrorCode::kUnsupported,
+        fmt::format("no tensor has the axis '{}', so calls don't say its size", s.axes[i].name),
+        s.name);
   }
   for (const Expression& constraint : s.constraints) {
     const auto is_axis = [&](const std::string& name) { return s.find_axis(name) != nullptr; };
@@ -195,8 +196,8 @@ Error CallShape::explain(const Tensor& tensor, const TensorSpec& spec, std::stri
       return error(fmt::format("has a negative size for '{}': {}", axis, operand.shape[d]));
     }
     if (operand.shape[d] != axes[tensor.axis[d]]) {
-      return error(fmt::format("has '{}' = {}, it is {}", axis, operand.shape[d],
-                               axes[tensor.axis[d]]));
+      return error(
+          fmt::format("has '{}' = {}, it is {}", axis, operand.shape[d], axes[tensor.axis[d]]));
     }
   }
   return error("has no data");

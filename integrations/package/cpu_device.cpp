@@ -85,7 +85,8 @@ Result<void> CpuDevice::fill_random(std::byte* to, size_t bytes, float scale, ui
 }
 
 Result<std::unique_ptr<DeviceGraph>> CpuDevice::capture(const std::function<Result<void>()>&) {
-  return fail(ErrorCode::kUnsupported, "the cpu target has no graphs", {}, "run the calls as they are");
+  return fail(ErrorCode::kUnsupported, "the cpu target has no graphs", {},
+              "run the calls as they are");
 }
 
 Result<std::byte*> CpuDevice::allocate_bytes(size_t bytes) {

@@ -17,8 +17,7 @@
 namespace fib {
 namespace {
 
-void parallel_for(const FibCall* call, int64_t count, int64_t grain, FibBody body,
-                  void* context) {
+void parallel_for(const FibCall* call, int64_t count, int64_t grain, FibBody body, void* context) {
   static_cast<WorkerPool*>(call->host)->run(count, grain, body, context);
 }
 
@@ -187,8 +186,7 @@ class CpuKernels final : public KernelTarget {
                                  .include_folder = options.abi})) {}
 
   Result<BuildOutcome> build(const Solution& solution, const Signature& signature) override {
-    return runner_->build(
-        {.solution = solution, .signature = signature, .architecture = "native"});
+    return runner_->build({.solution = solution, .signature = signature, .architecture = "native"});
   }
 
   Result<std::unique_ptr<Kernel>> load(const Artifact& artifact, SignaturePtr signature,

@@ -102,8 +102,7 @@ Result<void> CudaDevice::upload(std::byte* to, const std::byte* from, size_t byt
 
 Result<void> CudaDevice::download(std::byte* to, const std::byte* from, size_t bytes) {
   FIB_CHECK(enter());
-  return check(driver_.cuMemcpyDtoHAsync(to, address(from), bytes, context_->stream()),
-               "download");
+  return check(driver_.cuMemcpyDtoHAsync(to, address(from), bytes, context_->stream()), "download");
 }
 
 Result<void> CudaDevice::copy(std::byte* to, const std::byte* from, size_t bytes) {
@@ -182,8 +181,7 @@ Result<std::byte*> CudaDevice::allocate_bytes(size_t bytes) {
   CUdeviceptr data = 0;
   FIB_CHECK(check(driver_.cuMemAlloc(&data, bytes),
                   fmt::format("no {:.1f} GiB of device memory, {:.1f} of {:.1f} GiB free",
-                              bytes / 0x1p30, free_bytes() / 0x1p30,
-                              info_.memory_bytes / 0x1p30)));
+                              bytes / 0x1p30, free_bytes() / 0x1p30, info_.memory_bytes / 0x1p30)));
   return reinterpret_cast<std::byte*>(data);
 }
 

@@ -97,7 +97,7 @@ class CudaKernel final : public Kernel {
   std::vector<FibPlanAxis> plan_axes_;
   std::vector<FibPlanTensor> plan_inputs_, plan_outputs_;
 
-  std::string key_;  // reused
+  std::string key_;                            // reused
   RecentCache<CachedPlan> plans_{kKeptPlans};  // by axes, scalars and host copies
 };
 
@@ -168,8 +168,8 @@ Result<BoundPlan*> CudaKernel::bind(CachedPlan& cached, const KernelCall& call) 
                             parts_.signature->inputs[weight].name, parts_.solution),
                 parts_.signature->name);
   }
-  places.workspace = reinterpret_cast<CUdeviceptr>(
-      FIB_TRY(workspace_.reserve(cached.plan.workspace_bytes)));
+  places.workspace =
+      reinterpret_cast<CUdeviceptr>(FIB_TRY(workspace_.reserve(cached.plan.workspace_bytes)));
   auto bound = BoundPlan::bind(parts_.kernels, cached.plan, places);
   if (!bound) return blame(device_.explain(std::move(bound).error()));
   return &cached.bound.insert(key_, *std::move(bound));
@@ -269,9 +269,9 @@ Result<std::unique_ptr<PreparedWeights>> CudaKernel::prepare(std::span<const Ope
   }
   const bool still_reads = std::any_of(weights_.begin(), weights_.end(),
                                        [&](int32_t weight) { return reads_input(plan, weight); });
-  return std::make_unique<PreparedArray>(*this, std::move(array),
-                                         still_reads ? PreparedArray::Originals::kStillRead
-                                                     : PreparedArray::Originals::kReplaced);
+  return std::make_unique<PreparedArray>(
+      *this, std::move(array),
+      still_reads ? PreparedArray::Originals::kStillRead : PreparedArray::Originals::kReplaced);
 }
 
 class CudaKernels final : public KernelTarget {
@@ -289,14 +289,13 @@ class CudaKernels final : public KernelTarget {
                                        std::string solution) override {
     FIB_CHECK(device_.enter());
     const CudaBinary binary = FIB_TRY(read_cuda_binary(artifact));
-    CudaKernel::Parts parts{
-        .signature = signature,
-        .solution = std::move(solution),
-        .shape = FIB_TRY(CallShape::of(signature)),
-        .kernels = FIB_TRY(LoadedKernels::load(device_.context().driver_ptr(),
-                                               std::as_bytes(std::span(binary.cubin)),
-                                               binary.lowered)),
-        .plan_object = FIB_TRY(SharedObject::open(binary.plan))};
+    CudaKernel::Parts parts{.signature = signature,
+                            .solution = std::move(solution),
+                            .shape = FIB_TRY(CallShape::of(signature)),
+                            .kernels = FIB_TRY(LoadedKernels::load(
+                                device_.context().driver_ptr(),
+                                std::as_bytes(std::span(binary.cubin)), binary.lowered)),
+                            .plan_object = FIB_TRY(SharedObject::open(binary.plan))};
     for (const auto& [name, symbol] : binary.lowered) parts.kernel_names.push_back(name);
     parts.plan_object.find("fib_plan_entry", parts.plan_entry);
     if (parts.plan_entry == nullptr) {
@@ -318,13 +317,13 @@ class CudaKernels final : public KernelTarget {
 Result<std::unique_ptr<KernelTarget>> open_cuda_kernels(ServingDevice& device,
                                                         const HouseDispatchOptions& options) {
   auto& cuda = dynamic_cast<CudaDevice&>(device);
-  auto builder = FIB_TRY(
-      CudaBuilder::open({.runner = {.cache_folder = options.cache_folder,
-                                    .worker_executable = options.worker_executable,
-                                    .include_folder = options.abi},
-                         .search = options.cuda,
-                         .device_source_folder = options.device_sources,
-                         .max_compiles = std::min(host_threads(), kMaxCompiles)}));
+  auto builder =
+      FIB_TRY(CudaBuilder::open({.runner = {.cache_folder = options.cache_folder,
+                                            .worker_executable = options.worker_executable,
+                                            .include_folder = options.abi},
+                                 .search = options.cuda,
+                                 .device_source_folder = options.device_sources,
+                                 .max_compiles = std::min(host_threads(), kMaxCompiles)}));
   const std::string cubin = FIB_TRY(builder->harness_kernels(cuda.info().architecture));
   FIB_CHECK(cuda.enter());
   cuda.adopt(FIB_TRY(HarnessKernels::load(cuda.context(), std::as_bytes(std::span(cubin)))));

@@ -13,7 +13,7 @@ namespace fs = std::filesystem;
 // Where several house solutions serve a signature: the ones named earlier go first, the ones not
 // named come after them.
 constexpr std::array<std::string_view, 3> kPreferred = {
-    "gemm-wgmma",    // before gemm-mma, which also builds for cards older than Hopper
+    "gemm-wgmma",  // before gemm-mma, which also builds for cards older than Hopper
     "gemm-mma",
     "rmsnorm-rows",  // before rmsnorm-plain, which shows how it is done
 };

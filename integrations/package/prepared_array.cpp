@@ -16,8 +16,8 @@ Result<std::byte*> PreparedArray::of(const KernelCall& call, const Kernel& kerne
     return error("the prepared weights are another kernel's");
   }
   if (array->bytes() < bytes) {
-    return error(fmt::format("{} bytes of prepared weights, the call needs {}", array->bytes(),
-                             bytes));
+    return error(
+        fmt::format("{} bytes of prepared weights, the call needs {}", array->bytes(), bytes));
   }
   return array->data();
 }

@@ -18,8 +18,8 @@ class PreparedArray final : public PreparedWeights {
   std::byte* data() const { return array_.data(); }
   bool is_made_by(const Kernel& kernel) const { return maker_ == &kernel; }
 
-  // What `call` brings for `kernel`; an error if it brings nothing, another kernel's, or fewer bytes
-  // than the call needs.
+  // What `call` brings for `kernel`; an error if it brings nothing, another kernel's, or fewer
+  // bytes than the call needs.
   static Result<std::byte*> of(const KernelCall& call, const Kernel& kernel, size_t bytes);
 
  private:

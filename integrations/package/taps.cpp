@@ -33,8 +33,8 @@ class RecordedGraph final : public DeviceGraph {
 
 }  // namespace
 
-Result<std::unique_ptr<DeviceGraph>> TapList::capture(
-    ServingDevice& device, const std::function<Result<void>()>& record) {
+Result<std::unique_ptr<DeviceGraph>> TapList::capture(ServingDevice& device,
+                                                      const std::function<Result<void>()>& record) {
   std::vector<RecordedCall> calls;
   recording_ = &calls;
   auto graph = device.capture(record);

@@ -113,8 +113,9 @@ TEST_F(CpuDispatchTest, AParameterChangesTheArithmetic) {
   // x / sqrt(mean square + eps), of values with a mean square of 1 within chance.
   const double damped = first_output({"rmsnorm_h256", {{"eps", 99.0}}});
   EXPECT_NEAR(damped / plain, 0.1, 0.01);
-  EXPECT_EQ(must(house().resolve({"rmsnorm_h256", {{"eps", 99.0}}}))->signature().parameter("eps", 0),
-            99.0);
+  EXPECT_EQ(
+      must(house().resolve({"rmsnorm_h256", {{"eps", 99.0}}}))->signature().parameter("eps", 0),
+      99.0);
   EXPECT_EQ(kernel("rmsnorm_h256").signature().parameter("eps", 0), 1e-6);
 
   const auto unknown = house().resolve({"rmsnorm_h256", {{"epsilon", 1.0}}});
@@ -251,8 +252,9 @@ TEST_F(CpuDispatchTest, PreparedWeightsAreMadeOnceAndUsed) {
   const auto lacking = preparing.run(problem.call());
   ASSERT_FALSE(lacking);
   EXPECT_THAT(lacking.error().to_string(), HasSubstr("the call lacks prepared weights"));
-  const auto foreign = must(dispatch->resolve({"rmsnorm_h64"}))->prepare(
-      std::vector<Operand>{Operand{}, Operand::tensor(problem.input("weight").data, {64})});
+  const auto foreign = must(dispatch->resolve({"rmsnorm_h64"}))
+                           ->prepare(std::vector<Operand>{
+                               Operand{}, Operand::tensor(problem.input("weight").data, {64})});
   const auto mixed_up = preparing.run(problem.call(foreign->get()));
   ASSERT_FALSE(mixed_up);
   EXPECT_THAT(mixed_up.error().to_string(), HasSubstr("another kernel's"));

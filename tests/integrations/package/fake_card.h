@@ -35,8 +35,8 @@ class FakeCard {
   std::vector<Launch> launches;
   int graph_launches = 0;
   size_t allocated_bytes = 0;
-  std::thread::id thread;              // that the context is current in
-  CUresult failure = CUDA_SUCCESS;     // what everything from now on returns
+  std::thread::id thread;           // that the context is current in
+  CUresult failure = CUDA_SUCCESS;  // what everything from now on returns
 
  private:
   struct Function {
@@ -149,11 +149,10 @@ inline CudaDriverPtr FakeCard::driver() const {
                                    .is_captured = current()->is_capturing_});
     return status();
   };
-  d.cuTensorMapEncodeTiled = [](CUtensorMap*, CUtensorMapDataType, cuuint32_t, void*,
-                                const cuuint64_t*, const cuuint64_t*, const cuuint32_t*,
-                                const cuuint32_t*, CUtensorMapInterleave, CUtensorMapSwizzle,
-                                CUtensorMapL2promotion,
-                                CUtensorMapFloatOOBfill) -> CUresult { return status(); };
+  d.cuTensorMapEncodeTiled =
+      [](CUtensorMap*, CUtensorMapDataType, cuuint32_t, void*, const cuuint64_t*, const cuuint64_t*,
+         const cuuint32_t*, const cuuint32_t*, CUtensorMapInterleave, CUtensorMapSwizzle,
+         CUtensorMapL2promotion, CUtensorMapFloatOOBfill) -> CUresult { return status(); };
 
   d.cuMemAlloc = [](CUdeviceptr* data, size_t bytes) -> CUresult {
     if (current()->is_capturing_) return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
@@ -194,8 +193,7 @@ inline CudaDriverPtr FakeCard::driver() const {
     std::memcpy(reinterpret_cast<void*>(to), reinterpret_cast<const void*>(from), bytes);
     return status();
   };
-  d.cuMemsetD8Async = [](CUdeviceptr to, unsigned char value, size_t bytes,
-                         CUstream) -> CUresult {
+  d.cuMemsetD8Async = [](CUdeviceptr to, unsigned char value, size_t bytes, CUstream) -> CUresult {
     std::memset(reinterpret_cast<void*>(to), value, bytes);
     return status();
   };

@@ -17,7 +17,8 @@ std::vector<std::string> names_for(const std::string& target, const std::string&
 }
 
 TEST(HouseSolutionsTest, TheBetterOneGoesFirst) {
-  EXPECT_THAT(names_for("cuda", "gemm_n4096_k4096"), testing::ElementsAre("gemm-wgmma", "gemm-mma"));
+  EXPECT_THAT(names_for("cuda", "gemm_n4096_k4096"),
+              testing::ElementsAre("gemm-wgmma", "gemm-mma"));
   EXPECT_EQ(names_for("cuda", "rmsnorm_h4096").front(), "rmsnorm-rows");
   EXPECT_EQ(names_for("cpu", "rmsnorm_h4096").front(), "rmsnorm-rows");
 }

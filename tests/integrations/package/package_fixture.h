@@ -132,7 +132,8 @@ class DeviceProblem {
     Workload workload;
     workload.uuid = "test";
     workload.axes = axes;
-    const InputPlan plan = must(plan_inputs(must(fib::bind(must(catalog().find(signature)), workload))));
+    const InputPlan plan =
+        must(plan_inputs(must(fib::bind(must(catalog().find(signature)), workload))));
     inputs_ = with_seed(plan, seed);
     return plan.problem;
   }
