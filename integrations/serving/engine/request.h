@@ -59,7 +59,7 @@ struct RequestUsage {
   int cached_tokens = 0;  // of the prompt, found in the prefix cache
   int completion_tokens = 0;
   int preemptions = 0;
-  double queued_ns = 0.0;  // from submit() to the first step that it is part of
+  double queued_ns = 0.0;  // from submit() to its first step; 0: it came to none
 };
 
 // What happens to a request, in order: tokens, then exactly one end. The token that stops a request

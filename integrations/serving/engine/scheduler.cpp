@@ -1,6 +1,7 @@
 #include "integrations/serving/engine/scheduler.h"
 
 #include <algorithm>
+#include <chrono>
 #include <stdexcept>
 #include <utility>
 
@@ -130,6 +131,9 @@ int Scheduler::admit_first(int room) {
       .pages = std::move(pages), .computed = cached_tokens, .num_published = num_cached};
   if (!std::exchange(sequence.was_admitted, true)) {
     sequence.usage.cached_tokens = cached_tokens;
+    sequence.usage.queued_ns = std::chrono::duration<double, std::nano>(
+                                   std::chrono::steady_clock::now() - sequence.submitted)
+                                   .count();
     stats_.cached_tokens += cached_tokens;
     stats_.prompt_tokens += sequence.usage.prompt_tokens;
   }

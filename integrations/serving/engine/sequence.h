@@ -3,6 +3,7 @@
 // An accepted request on its way through the engine: its tokens, how far they are computed, and the
 // pages that hold the result.
 
+#include <chrono>
 #include <compare>
 #include <cstdint>
 #include <memory>
@@ -38,6 +39,7 @@ class Sequence {
                                                 const EngineConfig& config);
 
   RequestId id = 0;
+  const std::chrono::steady_clock::time_point submitted = std::chrono::steady_clock::now();
   SequenceProgress progress;
   RequestUsage usage;  // completion_tokens is filled in at the end
   bool was_admitted = false;

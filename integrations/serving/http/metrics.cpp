@@ -122,7 +122,7 @@ void Metrics::sequence_ended(std::string_view outcome, SequenceTimes times) {
   const std::lock_guard lock(mutex_);
   ++outcomes_[std::string(outcome)];
   total_.observe(times.total_s);
-  queue_.observe(times.queue_s);
+  if (times.queue_s > 0.0) queue_.observe(times.queue_s);
 }
 
 void Metrics::response_sent(int status) {

@@ -41,7 +41,7 @@ using SignatureTimes = std::function<std::vector<SignatureTime>()>;
 
 // One sequence's times as its listener met them, in seconds.
 struct SequenceTimes {
-  double queue_s = 0.0;
+  double queue_s = 0.0;  // 0: it never left the queue
   double total_s = 0.0;
 };
 
