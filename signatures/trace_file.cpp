@@ -4,46 +4,15 @@
 #include <fmt/format.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <zlib.h>
 
 #include <cerrno>
 #include <cstring>
-#include <memory>
 
-#include "signatures/base/file.h"
+#include "signatures/base/text_file.h"
 #include "signatures/trace.h"
 
 namespace fib {
 namespace {
-
-// Larger than any trace file there is; a small .gz can't blow up to more.
-constexpr size_t kMaxUnpackedBytes = size_t{4} << 30;
-
-Result<std::string> read_gzip(const std::filesystem::path& file) {
-  struct Close {
-    void operator()(gzFile_s* open) const { gzclose(open); }
-  };
-  const std::unique_ptr<gzFile_s, Close> open(gzopen(file.c_str(), "rb"));
-  if (!open) return fail(ErrorCode::kNotFound, std::strerror(errno), file.string());
-  std::string text;
-  std::string chunk(1 << 20, '\0');
-  while (true) {
-    const int count = gzread(open.get(), chunk.data(), static_cast<unsigned>(chunk.size()));
-    int status = Z_OK;
-    const char* const message = gzerror(open.get(), &status);
-    // A file cut short ends without an error from gzread, but with Z_BUF_ERROR.
-    if (count < 0 || status != Z_OK) {
-      return fail(ErrorCode::kInvalidInput, fmt::format("not a whole gzip file: {}", message),
-                  file.string(), "fetch it again");
-    }
-    if (count == 0) return text;
-    text.append(chunk.data(), static_cast<size_t>(count));
-    if (text.size() > kMaxUnpackedBytes) {
-      return fail(ErrorCode::kResourceExhausted, "unpacks to more than 4 GiB", file.string(),
-                  "split it");
-    }
-  }
-}
 
 // An open file descriptor.
 class FileHandle {
@@ -73,18 +42,11 @@ bool write_all(int fd, std::string_view bytes) {
 }  // namespace
 
 Result<std::vector<Trace>> read_traces(const std::filesystem::path& file, Strictness strictness) {
-  const std::string text =
-      FIB_TRY(file.extension() == ".gz" ? read_gzip(file) : read_file(file));
+  const std::string text = FIB_TRY(read_text_file(file));
   std::vector<Trace> traces;
-  size_t line_number = 0;
-  for (std::string_view rest = text; !rest.empty();) {
-    const size_t end = std::min(rest.find('\n'), rest.size());
-    const std::string_view line = rest.substr(0, end);
-    rest.remove_prefix(std::min(end + 1, rest.size()));
-    ++line_number;
-    if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
-    const std::string where = fmt::format("{}:{}", file.string(), line_number);
-    const Json json = FIB_TRY(parse_json(line, where));
+  for (LineReader lines(text); lines.next();) {
+    const std::string where = fmt::format("{}:{}", file.string(), lines.number());
+    const Json json = FIB_TRY(parse_json(lines.line(), where));
     traces.push_back(FIB_TRY(trace_from_json(json, where, strictness)));
   }
   return traces;
