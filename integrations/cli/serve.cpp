@@ -8,6 +8,7 @@
 #include <random>
 #include <thread>
 
+#include "integrations/cli/capture_options.h"
 #include "integrations/cli/commands.h"
 #include "integrations/cli/interrupt.h"
 #include "integrations/cli/serving_options.h"
@@ -19,9 +20,11 @@ namespace fib {
 namespace {
 
 constexpr auto kSignalPatience = std::chrono::milliseconds(50);
+constexpr auto kCaptureInterval = std::chrono::minutes(1);  // what a crash can lose
 
 struct ServeArgs {
   ServingArgs serving;
+  CaptureArgs capture;
   std::string host = "127.0.0.1";
   uint16_t port = 8000;
   int http_threads = 2;
@@ -68,6 +71,9 @@ Result<int> serve(const Context& context, const ServeArgs& args) {
   const Tokenizer tokenizer = FIB_TRY(Tokenizer::open(stack.folder));
   const ChatTemplate chat_template = FIB_TRY(ChatTemplate::open(stack.folder));
   CallTimes times(*stack.dispatch);
+  const auto capture = FIB_TRY(start_capture(*stack.dispatch, args.capture,
+                                             fmt::format("{} on {}, fib serve", stack.model_id,
+                                                         stack.device->info().target)));
   EngineConfig config = stack.engine_config;
   config.max_queued = args.max_queued;
   const auto engine = FIB_TRY(Engine::start(*stack.executor, std::move(config)));
@@ -93,10 +99,20 @@ Result<int> serve(const Context& context, const ServeArgs& args) {
        }}));
   const InterruptGuard interrupt;
   announce(context, stack, *server);
-  while (!interrupt.requested()) std::this_thread::sleep_for(kSignalPatience);
+  auto next_write = std::chrono::steady_clock::now() + kCaptureInterval;
+  while (!interrupt.requested()) {
+    std::this_thread::sleep_for(kSignalPatience);
+    if (!capture || std::chrono::steady_clock::now() < next_write) continue;
+    // A full disk is no reason to stop serving.
+    if (const auto written = capture->write(); !written) {
+      context.err << "capture: " << written.error().to_string() << "\n";
+    }
+    next_write = std::chrono::steady_clock::now() + kCaptureInterval;
+  }
   context.err << "draining; a second signal ends it at once\n";
   server->drain();
   engine->drain();
+  if (capture) FIB_CHECK(finish_capture(context, *capture, args.capture));
   return kExitPassed;
 }
 
@@ -106,6 +122,7 @@ void add_serve_command(CLI::App& app, Action& action) {
   auto args = std::make_shared<ServeArgs>();
   CLI::App* command = app.add_subcommand("serve", "Serve a model over OpenAI-compatible HTTP");
   add_serving_options(*command, args->serving);
+  add_capture_options(*command, args->capture);
   command->add_option("--host", args->host, "Address to listen on")->capture_default_str();
   command->add_option("--port", args->port, "0: any that is free")->capture_default_str();
   command->add_option("--api-key", args->api_key, "Clients must send it as their bearer token")
