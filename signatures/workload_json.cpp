@@ -102,7 +102,9 @@ Result<Workload> read_workload(const JsonView& root, Strictness strictness) {
     }
   }
   if (const auto fib = root.find("fib")) {
-    if (strictness == Strictness::kStrict) FIB_CHECK(fib->only_keys({"weight"}));
+    if (strictness == Strictness::kStrict) {
+      FIB_CHECK(fib->only_keys({"weight", "time_share", "source", "missing"}));
+    }
     if (const auto weight = fib->find("weight")) {
       workload.weight = FIB_TRY(weight->number());
       if (!(workload.weight > 0.0)) return weight->error("a weight is above 0");
