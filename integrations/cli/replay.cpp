@@ -126,8 +126,10 @@ Result<int> replay_in_process(const Context& context, const ReplayArgs& args) {
   const ReplayReport report = run_replay(context, args, traffic, sink, [&]() -> EngineCounters {
     return {engine->stats(), experts.read()};
   });
+  const int code = FIB_TRY(print_report(context, args, traffic, stack.model_id, report));
+  context.out.flush();
   if (capture) FIB_CHECK(finish_capture(context, *capture, args.capture));
-  return print_report(context, args, traffic, stack.model_id, report);
+  return code;
 }
 
 Result<int> replay_to_endpoint(const Context& context, const ReplayArgs& args) {

@@ -11,6 +11,7 @@
 #include <boost/beast/core.hpp>
 #include <boost/beast/http.hpp>
 #include <chrono>
+#include <limits>
 #include <optional>
 #include <thread>
 #include <utility>
@@ -80,7 +81,8 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
         listener_(std::move(request.listener)),
         message_(http_request(options, http::verb::post, "/completions",
                               completion_body(options.model, request))) {
-    parser_.body_limit(boost::none);
+    // boost::none is taken for 0 where the answer has a length, until Boost 1.75.
+    parser_.body_limit(std::numeric_limits<uint64_t>::max());
     usage_.prompt_tokens = static_cast<int>(request.prompt.size());
   }
 

@@ -132,7 +132,7 @@ class Replay {
       const auto due = start + std::chrono::duration_cast<Clock::duration>(
                                    std::chrono::duration<double>(traffic_.arrival_s(sent)));
       if (!wait(due, kNever, sent)) break;
-      if (sent == 0 || (!traffic_.is_warm_up(sent) && traffic_.is_warm_up(sent - 1))) {
+      if (!traffic_.is_warm_up(sent) && (sent == 0 || traffic_.is_warm_up(sent - 1))) {
         measured_from = due;
         if (options_.counters) counters = options_.counters();
       }
