@@ -30,9 +30,9 @@ inline HouseDispatchOptions house_options() {
 
 // Error kEnvironment: there is no such device here.
 inline Result<ServedModelUnderTest> open_tiny_model(const std::string& target,
-                                                    ExecutorOptions options = {}) {
+                                                    ExecutorOptions options = {}, int threads = 2) {
   ServedModelUnderTest model;
-  model.device = target == "cpu" ? FIB_TRY(open_cpu_device(2)) : FIB_TRY(open_cuda_device(0));
+  model.device = target == "cpu" ? FIB_TRY(open_cpu_device(threads)) : FIB_TRY(open_cuda_device(0));
   model.dispatch = FIB_TRY(open_house_dispatch(*model.device, house_options()));
   if (options.kv_bytes == 0) options.kv_bytes = size_t{64} << 20;
   model.executor = FIB_TRY(load_model(*model.dispatch, {.folder = kTinyModel}, options, {}));
