@@ -18,8 +18,9 @@ namespace {
 // Raise whenever the same measurement would lead to another verdict.
 constexpr uint64_t kJudgeVersion = 1;
 
-// How many problems a device's references are prepared ahead.
-constexpr size_t kLookAhead = 3;
+// How many problems a device's references are prepared ahead: enough that those of a large one have
+// begun before the small ones in front of it are measured.
+constexpr size_t kLookAhead = 5;
 
 double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
