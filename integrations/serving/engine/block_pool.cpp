@@ -13,7 +13,7 @@ BlockPool::BlockPool(int num_pages) : pages_(num_pages + 1) {
 std::optional<int32_t> BlockPool::allocate() {
   if (num_free_ == 0) return std::nullopt;
   const int32_t page = pages_[ring()].next;
-  if (const auto hash = std::exchange(pages_[page].hash, std::nullopt)) published_.erase(*hash);
+  withdraw(page);
   retain(page);
   return page;
 }
@@ -38,6 +38,10 @@ std::optional<int32_t> BlockPool::find(const BlockHash& hash) const {
   const auto found = published_.find(hash);
   if (found == published_.end()) return std::nullopt;
   return found->second;
+}
+
+void BlockPool::withdraw(int32_t page) {
+  if (const auto hash = std::exchange(pages_[page].hash, std::nullopt)) published_.erase(*hash);
 }
 
 void BlockPool::link_before(int32_t next, int32_t page) {

@@ -30,6 +30,8 @@ class BlockPool {
   // block is published already, the first stays and this page remains private.
   void publish(int32_t page, const BlockHash& hash);
   std::optional<int32_t> find(const BlockHash& hash) const;
+  // Nobody finds the page any more; for those who have it nothing changes.
+  void withdraw(int32_t page);
 
   int references(int32_t page) const { return pages_[page].references; }
   bool is_published(int32_t page) const { return pages_[page].hash.has_value(); }

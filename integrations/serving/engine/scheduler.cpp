@@ -267,7 +267,12 @@ void Scheduler::fail(const Error& error) {
   std::vector<Sequence*> failed = decode_rows_;
   for (const Piece& piece : stage_.pieces) failed.push_back(piece.sequence);
   drop_stage();
-  for (Sequence* sequence : failed) end(*sequence, FinishReason::kError, error);
+  for (Sequence* sequence : failed) {
+    // What broke may have been broken in an earlier step: numbers that aren't finite show only when
+    // a token is wanted. Nobody shall go on from them.
+    for (const int32_t page : sequence->progress.pages) pool_.withdraw(page);
+    end(*sequence, FinishReason::kError, error);
+  }
 }
 
 void Scheduler::fail_all(const Error& error) { end_all(FinishReason::kError, error); }

@@ -44,6 +44,11 @@ std::vector<TokenLogprob> most_likely(const float* logits, int vocab_size, float
   return top;
 }
 
+Failure not_finite() {
+  return fail(ErrorCode::kEnvironment, "the model's logits are not finite", "logits",
+              "a kernel or a weight is broken");
+}
+
 }  // namespace
 
 Result<TokenPicker> TokenPicker::create(Dispatch& dispatch, const SignatureRequest& argmax,
@@ -98,13 +103,14 @@ Result<std::vector<ChosenToken>> TokenPicker::pick(std::byte* logits,
     float* row = host_row(static_cast<size_t>(places[i]));
     if (choices[i].logprobs >= 0) {
       log_sums_[i] = log_sum_exp(row, vocab_size_);
+      if (!std::isfinite(log_sums_[i])) return not_finite();
       chosen[i].top = most_likely(row, vocab_size_, log_sums_[i], choices[i].logprobs);
       as_said[i].assign(row, row + vocab_size_);
     }
     if (!changes_logits(choices[i])) continue;
     change_logits(choices[i], row);
-    FIB_CHECK(device.upload(logits + i * row_bytes, reinterpret_cast<const std::byte*>(row),
-                            row_bytes));
+    FIB_CHECK(
+        device.upload(logits + i * row_bytes, reinterpret_cast<const std::byte*>(row), row_bytes));
   }
 
   const Operand input = Operand::tensor(logits, {rows, vocab_size_});
@@ -115,8 +121,8 @@ Result<std::vector<ChosenToken>> TokenPicker::pick(std::byte* logits,
     FIB_CHECK(argmax_->run({.inputs = {&input, 1}, .outputs = {&output, 1}}));
   } else {
     const ChoiceInputs with = FIB_TRY(packer.pack_choices(choices));
-    const Operand inputs[] = {input, with.temperature, with.top_k, with.top_p, with.min_p,
-                              with.uniform};
+    const Operand inputs[] = {input,      with.temperature, with.top_k,
+                              with.top_p, with.min_p,       with.uniform};
     FIB_CHECK(sampling_->run({.inputs = inputs, .outputs = {&output, 1}}));
   }
   FIB_CHECK(device.download(host_tokens_.data(), tokens_.data(), choices.size() * sizeof(TokenId)));
@@ -124,9 +130,7 @@ Result<std::vector<ChosenToken>> TokenPicker::pick(std::byte* logits,
   for (size_t i = 0; i < choices.size(); ++i) {
     chosen[i].token = host_tokens_.as<TokenId>()[i];
     if (chosen[i].token < 0 || chosen[i].token >= vocab_size_) {
-      return fail(ErrorCode::kEnvironment,
-                  "the sampling kernel chose token " + std::to_string(chosen[i].token) +
-                      ", which doesn't exist: are the logits finite?");
+      return not_finite();
     }
     if (as_said[i].empty()) continue;
     chosen[i].logprob = as_said[i][static_cast<size_t>(chosen[i].token)] - log_sums_[i];

@@ -71,6 +71,18 @@ TEST(BlockPool, KeepsTheFirstOfTwoEqualBlocks) {
   EXPECT_EQ(pool.find(name(1)), first);
 }
 
+TEST(BlockPool, WithdrawsABlockFromThoseToCome) {
+  BlockPool pool(2);
+  const int32_t page = pool.allocate().value(), other = pool.allocate().value();
+  pool.publish(page, name(1));
+  pool.withdraw(page);
+  EXPECT_EQ(pool.find(name(1)), std::nullopt);
+  EXPECT_EQ(pool.references(page), 1);
+  pool.withdraw(page);  // it was withdrawn
+  pool.publish(other, name(1));
+  EXPECT_EQ(pool.find(name(1)), other);
+}
+
 TEST(BlockPool, RefusesMisuse) {
   BlockPool pool(1);
   EXPECT_THROW(pool.release(0), std::logic_error);

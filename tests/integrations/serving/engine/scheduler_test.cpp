@@ -301,6 +301,21 @@ TEST(Failure, EndsThoseInTheStepAlone) {
   EXPECT_EQ(harness.stats().failed, 2u);
 }
 
+// What a failed request computed in steps that went well may be what made it fail.
+TEST(Failure, LeavesNothingInThePrefixCache) {
+  SchedulerHarness harness(kRoomy, {.chunk_tokens = 8});
+  harness.add(request(20, 2, 1));
+  harness.step();
+  harness.step();
+  harness.executor().next_error = Error{.message = "a kernel failed"};
+  harness.step();
+  EXPECT_EQ(harness.heard(1).reason, FinishReason::kError);
+  harness.add(request(20, 2, 1));
+  harness.finish();
+  EXPECT_EQ(harness.heard(2).usage.cached_tokens, 0);
+  EXPECT_EQ(harness.heard(2).tokens, harness.expected(2));
+}
+
 TEST(Cancelling, ReachesWaitingAndRunningAndNobodyElse) {
   SchedulerHarness harness(kRoomy, {.max_decode_rows = 1});
   harness.add(request(8, 9, 1));

@@ -2,12 +2,14 @@
 // logits [num_tokens, vocab_size] fp32 -> token_ids [num_tokens] int32.
 //
 // A row is cut into pieces of 16384 logits, so that one row keeps all threads busy; each piece
-// gives its largest logit and that one's token, and a second sweep takes the best piece.
+// gives its largest logit and that one's token, and a second sweep takes the best piece. A row of
+// NaN has no largest: its token is -1, so that a broken model is noticed.
 
 #include <fib/cpu.h>
 #include <fib/cpu/bf16.h>
 
 #include <algorithm>
+#include <cmath>
 
 namespace {
 
@@ -77,7 +79,8 @@ extern "C" int fib_run(const FibCall* call) {
   for (int64_t row = 0; row < rows; ++row) {
     const Best* first = work.best + row * kPieces;
     const auto is_less = [](const Best& a, const Best& b) { return a.logit < b.logit; };
-    work.token_ids[row] = std::max_element(first, first + kPieces, is_less)->token;
+    const Best& best = *std::max_element(first, first + kPieces, is_less);
+    work.token_ids[row] = std::isnan(best.logit) ? -1 : best.token;
   }
   return 0;
 }

@@ -8,7 +8,6 @@
 
 #include <fib/cpu.h>
 #include <fib/cpu/bf16.h>
-
 #include <math.h>
 
 #include <algorithm>
@@ -55,20 +54,24 @@ class Row {
       fib::store(scratch_.weights + i, fib::exp2_of((logits_at(i) - largest_) * scale_));
   }
 
+  // A row of NaN has no likeliest token: -1 in its place lets a broken model be noticed.
+  bool can_draw() const { return isfinite(largest_); }
   int likeliest() const {
     int token = 0;
-    while (token < kVocabulary - 1 && logits_[token] != largest_) ++token;
-    return token;
+    while (token < kVocabulary && logits_[token] != largest_) ++token;
+    return token < kVocabulary ? token : -1;
   }
 
   // Of the tokens within `cut` the first `count`.
   Cut first_tokens(const Cut& cut, int64_t count) const {
-    return cut_at(cut, [](float) { return 1.0; }, [count](double) { return double(count); });
+    return cut_at(
+        cut, [](float) { return 1.0; }, [count](double) { return double(count); });
   }
   // Of the tokens within `cut` as many as it takes to hold `share` of their weight.
   Cut first_share(const Cut& cut, float share) const {
-    return cut_at(cut, [](float weight) { return double{weight}; },
-                  [share](double all) { return share * all; });
+    return cut_at(
+        cut, [](float weight) { return double{weight}; },
+        [share](double all) { return share * all; });
   }
 
   int draw(const Cut& cut, float min_p, float uniform) {
@@ -174,6 +177,7 @@ int sample(const FibCall& call, int64_t row, Scratch& scratch) {
   const int top_k = static_cast<const int32_t*>(call.inputs[2].data)[row];
   Row tokens(real(0) + row * kVocabulary, temperature, scratch);
   if (temperature == 0.0f) return tokens.likeliest();
+  if (!tokens.can_draw()) return -1;
   Cut cut;
   if (top_k > 0 && top_k < kVocabulary) cut = tokens.first_tokens(cut, top_k);
   if (top_p < 1.0f) cut = tokens.first_share(cut, top_p);
