@@ -95,8 +95,8 @@ class Capture final : public CallTap {
   const CaptureOptions options_;
   const bool can_read_device_;
   mutable std::mutex mutex_;  // of what follows
-  std::map<std::string, SignatureCalls>
-      signatures_;  // by name: kernels may differ in parameters alone
+  // By name: kernels may differ in parameters alone.
+  std::map<std::string, SignatureCalls> signatures_;
   std::unordered_map<const Kernel*, SignatureCalls*> kernels_;
   std::vector<int64_t> axes_, key_;  // of the call at hand
   size_t bytes_kept_ = 0;

@@ -52,7 +52,11 @@ void ExpertBytes::on_call(const Kernel& kernel, const KernelCall& call, double) 
   if (can_read_) {
     is_used_.assign(static_cast<size_t>(layout.num_experts), false);
     const auto* const values = reinterpret_cast<const int32_t*>(ids.data);
-    for (int64_t i = 0; i < chosen; ++i) is_used_[static_cast<size_t>(values[i])] = true;
+    for (int64_t i = 0; i < chosen; ++i) {
+      // Logits that aren't numbers give ids that aren't experts.
+      const auto id = static_cast<size_t>(values[i]);
+      if (id < is_used_.size()) is_used_[id] = true;
+    }
     least = most = std::count(is_used_.begin(), is_used_.end(), true);
   }
   const std::lock_guard lock(mutex_);
