@@ -169,6 +169,8 @@ Result<StepInputs> StepPacker::pack(const Step& step, int decode_rows, Use use) 
       Operand::tensor(pages_.data(), {static_cast<int64_t>(decode_entries_)});
   inputs.prefill.kv_indices = Operand::tensor(pages_.data() + decode_entries_ * kWord,
                                               {static_cast<int64_t>(prefill_entries_)});
+  inputs.decode.kv_indices.host = host_pages_.data();  // for whoever captures the call
+  inputs.prefill.kv_indices.host = host_pages_.as<int32_t>() + decode_entries_;
   return inputs;
 }
 
