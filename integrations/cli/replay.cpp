@@ -53,10 +53,13 @@ Result<std::vector<TokenId>> read_corpus(const ReplayArgs& args,
   return tokens;
 }
 
-Result<Traffic> plan_traffic(const ReplayArgs& args, const std::filesystem::path& model_folder,
-                             int vocab_size, int max_tokens) {
-  const RequestTrace trace =
-      FIB_TRY(read_request_trace(args.trace, *trace_format_from_name(args.format)));
+Result<RequestTrace> read_trace(const ReplayArgs& args) {
+  return read_request_trace(args.trace, *trace_format_from_name(args.format));
+}
+
+Result<Traffic> plan_traffic(const ReplayArgs& args, const RequestTrace& trace,
+                             const std::filesystem::path& model_folder, int vocab_size,
+                             int max_tokens) {
   return Traffic::plan(trace, {.rate_scale = args.rate_scale,
                                .poisson_rate = args.rate,
                                .length_scale = args.length_scale,
@@ -110,10 +113,11 @@ Result<int> print_report(const Context& context, const ReplayArgs& args, const T
 }
 
 Result<int> replay_in_process(const Context& context, const ReplayArgs& args) {
+  const RequestTrace trace = FIB_TRY(read_trace(args));
   const ServingStack stack = FIB_TRY(open_serving(context, args.serving));
   const ExecutorLimits& limits = stack.executor->limits();
   const Traffic traffic =
-      FIB_TRY(plan_traffic(args, stack.folder, limits.vocab_size,
+      FIB_TRY(plan_traffic(args, trace, stack.folder, limits.vocab_size,
                            std::min(limits.max_positions, limits.num_pages * limits.page_size)));
   ExpertBytes experts(*stack.dispatch);
   const auto capture = FIB_TRY(start_capture(
@@ -141,7 +145,8 @@ Result<int> replay_to_endpoint(const Context& context, const ReplayArgs& args) {
   const ModelConfig config = FIB_TRY(read_model_config(folder));
   const int longest =
       args.serving.max_model_len > 0 ? args.serving.max_model_len : config.max_positions;
-  const Traffic traffic = FIB_TRY(plan_traffic(args, folder, config.vocab_size, longest));
+  const Traffic traffic =
+      FIB_TRY(plan_traffic(args, FIB_TRY(read_trace(args)), folder, config.vocab_size, longest));
   const auto sink =
       FIB_TRY(EndpointSink::open({.address = FIB_TRY(EndpointAddress::parse(args.endpoint)),
                                   .api_key = args.api_key,

@@ -47,6 +47,8 @@ TEST_F(FibUser, HelpOfEveryCommandHasAnExample) {
       {"cache", "info"},
       {"cache", "clear"},
       {"cache", "trim"},
+      {"replay"},
+      {"capture"},
       {"doctor"},
   };
   for (std::vector<std::string> command : commands) {

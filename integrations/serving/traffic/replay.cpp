@@ -38,13 +38,14 @@ class ReplayLog {
     const std::lock_guard lock(mutex_);
     return num_ended_;
   }
-  std::vector<MeasuredRequest> measured() const {
+  struct Ended {  // at one moment
+    size_t all = 0;
+    std::vector<MeasuredRequest> measured;
+    Clock::time_point last;  // of the measured
+  };
+  Ended ended() const {
     const std::lock_guard lock(mutex_);
-    return measured_;
-  }
-  Clock::time_point last_end() const {
-    const std::lock_guard lock(mutex_);
-    return last_end_;
+    return {num_ended_, measured_, last_end_};
   }
 
  private:
@@ -140,12 +141,12 @@ class Replay {
     }
     wait(Clock::time_point::max(), sent, sent);
 
-    const std::vector<MeasuredRequest> measured = log_->measured();
-    const double duration_s = measured.empty() ? 0.0 : seconds(log_->last_end() - measured_from);
-    ReplayReport report = make_report(measured, options_.level, duration_s);
-    const size_t ended = log_->num_ended();
-    report.warm_up = ended - measured.size();
-    report.unfinished = traffic_.size() - ended;
+    const ReplayLog::Ended ended = log_->ended();
+    const bool has_any = !ended.measured.empty();
+    ReplayReport report = make_report(ended.measured, options_.level,
+                                      has_any ? seconds(ended.last - measured_from) : 0.0);
+    report.warm_up = ended.all - ended.measured.size();
+    report.unfinished = traffic_.size() - ended.all;
     if (counters) report.engine = difference(options_.counters(), *counters);
     return report;
   }
