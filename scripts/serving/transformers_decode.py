@@ -13,6 +13,7 @@ does is reported with its reason. Exit code 77: torch or transformers is missing
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -48,14 +49,14 @@ def load_bf16(folder, experts):
     return model
 
 
-def decode(model, step, is_static, prompts, output_tokens):
-    """Seconds from the first generated token, which prefill gives, to the last."""
+def decode(model, step, prompts, output_tokens, static_length=None):
+    """Seconds from the first generated token, which prefill gives, to the last; static_length: of the cache."""
     import torch
     import transformers
 
     prompt_tokens = prompts.shape[1]
-    cache = (transformers.StaticCache(config=model.config, max_cache_len=prompt_tokens + output_tokens)
-             if is_static else transformers.DynamicCache(config=model.config))
+    cache = (transformers.StaticCache(config=model.config, max_cache_len=static_length) if static_length else
+             transformers.DynamicCache(config=model.config))
     token = model(prompts, past_key_values=cache, use_cache=True, logits_to_keep=1).logits.argmax(-1)
     start = time.perf_counter()
     for position in range(prompt_tokens, prompt_tokens + output_tokens - 1):
@@ -69,6 +70,7 @@ def measure_way(args, way):
     import torch
 
     torch.set_num_threads(args.threads)
+    torch._dynamo.config.recompile_limit = 64  # code that is broken into parts is compiled for every layer
     model = load_bf16(args.model, way["experts"])
     with torch.inference_mode():
         for batch in args.batch:
@@ -76,8 +78,10 @@ def measure_way(args, way):
             step = torch.compile(model.forward, mode="default", dynamic=False) if way["compile"] else model.forward
             torch.manual_seed(batch)
             prompts = torch.randint(model.config.vocab_size, (batch, args.prompt_tokens))
-            decode(model, step, way["compile"], prompts, 6)  # compiles, fills caches
-            seconds = decode(model, step, way["compile"], prompts, args.output_tokens)
+            # Another length of the cache would be compiled anew.
+            length = args.prompt_tokens + args.output_tokens if way["compile"] else None
+            decode(model, step, prompts, 6, length)  # compiles, fills caches
+            seconds = decode(model, step, prompts, args.output_tokens, length)
             row = {**way, "batch": batch, "decode_tokens_per_s": batch * (args.output_tokens - 1) / seconds}
             print(json.dumps(row), flush=True)
 
@@ -96,15 +100,18 @@ def run_way(args, way, seconds):
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": str(args.threads)}
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
         reason = None
-        process = subprocess.Popen(command, stdout=out, stderr=err, env=environment)
+        # A group of its own, so that the compilers it starts end with it.
+        process = subprocess.Popen(command, stdout=out, stderr=err, env=environment, start_new_session=True)
         try:
             if process.wait(timeout=seconds) != 0:
                 err.seek(0)
                 reason = last_words(err.read())
         except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
             reason = f"stopped after {seconds:.0f} s"
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
         out.seek(0)
         rows = [json.loads(line) for line in out.read().splitlines() if line.startswith("{")]
     came = {row["batch"] for row in rows}
@@ -119,7 +126,7 @@ def main():
     parser.add_argument("--batch", type=lambda text: [int(n) for n in text.split(",")], default=[1, 8, 64])
     parser.add_argument("--prompt-tokens", type=int, default=64)
     parser.add_argument("--output-tokens", type=int, default=64)
-    parser.add_argument("--seconds", type=float, default=180, help="for all ways together")
+    parser.add_argument("--seconds", type=float, default=200, help="for all ways together")
     parser.add_argument("--way", type=json.loads, help=argparse.SUPPRESS)
     args = parser.parse_args()
     problem = missing()
