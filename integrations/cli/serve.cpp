@@ -140,7 +140,8 @@ void add_serve_command(CLI::App& app, Action& action) {
       "Examples:\n"
       "  fib serve\n"
       "  fib serve ~/models/Qwen3-30B-A3B --target cuda --prefill layered --port 8080\n"
-      "  curl localhost:8000/v1/completions -d '{\"prompt\": \"Once\", \"max_tokens\": 20}'\n");
+      "  curl localhost:8000/v1/completions --json '{\"model\": \"fib-tiny-moe\", "
+      "\"prompt\": \"Once\"}'\n");
   command->callback([args, &action] {
     action = [args](const Context& context) { return serve(context, *args); };
   });
