@@ -37,8 +37,8 @@ Result<int> chat(const Context& context, const ChatArgs& args) {
   options.sampling.top_k = args.top_k.value_or(config.sampling.top_k);
   options.sampling.seed = args.seed.value_or(std::random_device{}());
   if (context.interactivity == Interactivity::kPipe) options.prompt.clear();
-  const InterruptGuard interrupt;
-  options.is_interrupted = [&] { return interrupt.requested(); };
+  InterruptGuard interrupt;
+  options.is_interrupted = [&] { return interrupt.take(); };
   ChatSession session({*engine, tokenizer, chat_template}, options);
   FIB_CHECK(session.run(std::cin, context.out));
   return kExitPassed;

@@ -14,8 +14,11 @@ class InterruptGuard {
   InterruptGuard(const InterruptGuard&) = delete;
   InterruptGuard& operator=(const InterruptGuard&) = delete;
   bool requested() const;
+  // True once for each request: the next one is noticed again instead of ending the process.
+  bool take();
 
  private:
+  void arm();
   struct sigaction previous_interrupt_, previous_terminate_;
 };
 

@@ -160,6 +160,7 @@ Result<std::string> ChatSession::generate(std::vector<TokenId> prompt, std::ostr
     reply += text;
   };
 
+  if (options_.is_interrupted) options_.is_interrupted();
   const auto mailbox = std::make_shared<Mailbox>();
   const RequestId id = FIB_TRY(model_.engine.submit(
       {.prompt = std::move(prompt), .sampling = std::move(sampling), .listener = mailbox}));

@@ -17,7 +17,8 @@ struct ChatOptions {
   int context_length = 0;     // tokens that conversation and answer may have together
   std::string system;         // the system message; empty: none
   std::string prompt = "> ";  // before each line that is read; empty for input that is no terminal
-  // Asked often while the model answers; true ends the answer. May be empty.
+  // Asked often while the model answers; true ends the answer. Asked once before it begins, for what
+  // was meant for nothing. May be empty.
   std::function<bool()> is_interrupted;
 };
 

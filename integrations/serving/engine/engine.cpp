@@ -188,6 +188,7 @@ class ThreadedEngine : public Engine {
   // Under the lock.
   void publish_stats() {
     stats_ = scheduler_.stats();
+    stats_.is_device_lost = lost_.has_value();
     stats_.step_run_ns = step_run_ns_;
     stats_.step_host_ns = step_host_ns_;
   }

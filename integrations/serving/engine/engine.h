@@ -40,6 +40,7 @@ struct EngineStats {  // since the start, unless said otherwise
   uint64_t preemptions = 0, finished = 0, cancelled = 0, failed = 0;
   int running = 0, waiting = 0;         // now
   int pages_used = 0, pages_total = 0;  // now; pages kept only for the prefix cache are not used
+  bool is_device_lost = false;          // now and for good
   double step_host_ns = 0.0;            // all steps' time outside Executor::run
   double step_run_ns = 0.0;             // and inside
 };

@@ -76,6 +76,13 @@ ApiError draining() {
           .code = "service_unavailable"};
 }
 
+ApiError device_lost() {
+  return {.status = 503,
+          .message = "The device is lost; the server has to be started again.",
+          .type = "server_error",
+          .code = "device_lost"};
+}
+
 }  // namespace
 
 Routes::Routes(RoutesConfig config, GenerationServices services, const ChatTemplate& chat_template)
@@ -128,6 +135,9 @@ void Routes::handle(const HttpHead& head, std::string_view body,
   switch (*route_of(path)) {
     case Route::kHealth:
       if (is_draining_) return exchange->reply(error_reply(draining()));
+      if (services_.engine.stats().is_device_lost) {
+        return exchange->reply(error_reply(device_lost()));
+      }
       return exchange->reply(json_reply({{"status", "ok"}}));
     case Route::kMetrics: {
       const auto times =

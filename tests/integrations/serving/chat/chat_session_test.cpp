@@ -97,6 +97,13 @@ TEST_F(Chat, AnInterruptEndsTheAnswerAndNotTheConversation) {
   EXPECT_EQ(engine_.stats().cancelled, 1u);
 }
 
+TEST_F(Chat, AnInterruptBeforeAnAnswerIsNotMeantForIt) {
+  int asked = 0;
+  options_.is_interrupted = [&] { return ++asked == 1; };
+  EXPECT_EQ(say("Is it?\n").out, "> Yes, größer.\n> ");
+  EXPECT_EQ(engine_.stats().cancelled, 0u);
+}
+
 TEST_F(Chat, TheOldestTurnsAreForgottenWhenTheContextIsFull) {
   options_.system = "Be kind.";
   options_.context_length = 180;

@@ -220,6 +220,7 @@ TEST_F(EngineTest, EndsAllWhenTheDeviceIsGone) {
   EXPECT_EQ(refused.error().code, ErrorCode::kWorkerLost);
   EXPECT_EQ(refused.error().message, "it broke");
   engine_->drain();
+  EXPECT_TRUE(engine_->stats().is_device_lost);
 }
 
 TEST_F(EngineTest, DrainsWhatItHas) {

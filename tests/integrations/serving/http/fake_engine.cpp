@@ -38,6 +38,11 @@ void FakeEngine::cancel(RequestId id) {
   changed_.notify_all();
 }
 
+void FakeEngine::lose_device() {
+  const std::lock_guard lock(mutex_);
+  stats_.is_device_lost = true;
+}
+
 EngineStats FakeEngine::stats() const {
   const std::lock_guard lock(mutex_);
   EngineStats stats = stats_;

@@ -36,6 +36,7 @@ class FakeEngine : public Engine {
   EngineStats stats() const override;
   void drain() override;
 
+  void lose_device();  // as its stats tell
   void pause();  // no more tokens; cancellations still go through
   void resume();
   void step(int tokens);  // so many more for each sequence, while paused

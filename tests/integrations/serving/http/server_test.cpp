@@ -178,6 +178,9 @@ TEST_F(Served, ModelsAndHealth) {
   EXPECT_EQ(client.get("/v1/models/org%2Fm?x=y").json(), models.at("data")[0]);
   EXPECT_EQ(client.get("/v1/models/org%2").error().at("code"), "model_not_found");
   EXPECT_EQ(client.get("/health").json().at("status"), "ok");
+  engine_->lose_device();
+  EXPECT_EQ(client.get("/health").status, 503);
+  EXPECT_EQ(client.get("/health").error().at("code"), "device_lost");
 }
 
 TEST_F(Served, MetricsTellWhatHappened) {
