@@ -7,6 +7,7 @@
 // tables; they hold until Executor::run returns.
 
 #include <cstdint>
+#include <limits>
 #include <span>
 #include <utility>
 #include <vector>
@@ -83,6 +84,7 @@ struct ExecutorLimits {
   int num_pages = 0;        // of the cache
   int max_step_tokens = 0;  // decode and prefill together
   int max_decode_rows = 0;
+  int max_prefill_segments = std::numeric_limits<int>::max();  // of a step
   bool is_moe = false;
 };
 

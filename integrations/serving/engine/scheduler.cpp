@@ -84,16 +84,20 @@ void Scheduler::form_stage() {
                             limits_.max_step_tokens - static_cast<int>(decode_rows_.size()));
   int room = most;
   // Strictly in order: whoever does not fit is waited for, so that nobody is passed over for ever.
+  const auto has_place = [this] {
+    return std::ssize(stage_.pieces) < limits_.max_prefill_segments;
+  };
   bool was_added = true;
   for (const auto& [order, sequence] : running_) {
     if (sequence->progress.is_decoding) continue;
-    const int tokens = piece_size(sequence->remaining(), room);
+    const int tokens = has_place() ? piece_size(sequence->remaining(), room) : 0;
     was_added = tokens > 0;
     if (!was_added) break;
     stage_.pieces.push_back({sequence.get(), tokens});
     room -= tokens;
   }
-  while (was_added && !waiting_.empty() && static_cast<int>(running_.size()) < max_running_) {
+  while (was_added && has_place() && !waiting_.empty() &&
+         static_cast<int>(running_.size()) < max_running_) {
     const int tokens = admit_first(room);
     was_added = tokens > 0;
     room -= tokens;

@@ -62,6 +62,7 @@ Result<void> ModelExecutor::open() {
              .page_size = options_.page_size,
              .max_step_tokens = options_.max_step_tokens,
              .max_decode_rows = options_.max_decode_rows,
+             .max_prefill_segments = kMaxSequences,
              .is_moe = config_.is_moe()};
   const int rows = options_.max_step_tokens;
   const int choices = options_.max_decode_rows + kMaxSequences;

@@ -45,6 +45,10 @@ __device__ __forceinline__ u32 index_of(u64 ordered_pair) {
   return 0xFFFFFFFFu - static_cast<u32>(ordered_pair);
 }
 
+__device__ __forceinline__ bool is_of_nan(u64 ordered_pair) {
+  return ordered_pair >> 32 == 0xFFFFFFFFu;
+}
+
 // The largest in the warp, in every lane.
 __device__ __forceinline__ u32 max_over_lanes(u32 value) {
   return __reduce_max_sync(0xFFFFFFFFu, value);

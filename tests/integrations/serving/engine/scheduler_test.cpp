@@ -89,6 +89,19 @@ TEST(ChunkedPrefill, LeavesRoomForTheDecodes) {
   EXPECT_EQ(harness.prefill(), (Segments{{3, 0, 6}}));
 }
 
+TEST(ChunkedPrefill, TakesNoMoreSegmentsThanTheExecutor) {
+  ExecutorLimits limits = kRoomy;
+  limits.max_prefill_segments = 2;
+  SchedulerHarness harness(limits, {.chunk_tokens = 10});
+  for (TokenId first = 1; first <= 3; ++first) harness.add(request(3, 2, first));
+  harness.step();
+  EXPECT_EQ(harness.prefill(), (Segments{{1, 0, 3}, {2, 0, 3}}));
+  harness.step();
+  EXPECT_EQ(harness.prefill(), (Segments{{3, 0, 3}}));
+  harness.finish();
+  EXPECT_EQ(harness.heard(3).tokens, harness.expected(3));
+}
+
 TEST(ChunkedPrefill, ServesDenseModelsUnderEitherPolicy) {
   ExecutorLimits limits = kRoomy;
   limits.is_moe = false;

@@ -10,7 +10,7 @@ namespace {
 constexpr int kMaxPositions = 640;
 
 ExecutorOptions small_executor() {
-  return {.max_positions = kMaxPositions, .max_step_tokens = 2048, .max_decode_rows = 32};
+  return {.max_positions = kMaxPositions, .max_step_tokens = 2048, .max_decode_rows = 128};
 }
 
 class Schedules : public ::testing::Test {
@@ -32,7 +32,7 @@ class Schedules : public ::testing::Test {
     return all;
   }
   static std::unique_ptr<Engine> start(EngineConfig config) {
-    config.max_decode_rows = 32;
+    config.max_decode_rows = 128;
     config.eos_tokens = model_->executor->config().eos_tokens;
     return Engine::start(*model_->executor, std::move(config)).value();
   }
@@ -114,6 +114,17 @@ TEST_F(Schedules, ACacheTooSmallForAllForgetsAndBeginsAgain) {
     EXPECT_GT(engine->stats().preemptions, 0u);
     EXPECT_EQ(engine->stats().pages_used, 0);
   }
+}
+
+// Prompts of a token each: a step has room for many more than there are segments.
+TEST_F(Schedules, ACrowdOfShortPrompts) {
+  std::vector<Question> crowd;
+  for (TokenId token = 100; token < 300; ++token) {
+    crowd.push_back({.prompt = {token}, .sampling = {.max_tokens = 1, .temperature = 0.0f}});
+  }
+  const auto engine = start({.has_prefix_cache = false});
+  const std::vector<Answer> together = ask(*engine, crowd);
+  expect_same(together, ask_one_by_one(*engine, crowd));
 }
 
 TEST_F(Schedules, OneThreadOrTwo) {

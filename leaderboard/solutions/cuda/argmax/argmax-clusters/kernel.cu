@@ -1,4 +1,5 @@
-// The first index of each row's largest value. The blocks of a cluster share a row.
+// The first index of each row's largest value. The blocks of a cluster share a row. A row with NaN
+// has no largest: its token is -1, so that a broken model is noticed.
 
 #include <fib/device/cluster.h>
 #include <fib/device/launch.h>
@@ -27,5 +28,8 @@ __global__ void __launch_bounds__(kThreads) argmax(const float* logits, int* tok
   }
   largest = fib::max_over_block<kThreads>(largest);
   if (gridDim.x > 1) largest = fib::max_over_cluster(largest);
-  if (blockIdx.x == 0 && threadIdx.x == 0) token_ids[blockIdx.y] = fib::index_of(largest);
+  if (blockIdx.x == 0 && threadIdx.x == 0) {
+    token_ids[blockIdx.y] =
+        fib::is_of_nan(largest) ? -1 : static_cast<int>(fib::index_of(largest));
+  }
 }

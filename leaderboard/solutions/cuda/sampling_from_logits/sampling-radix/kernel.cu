@@ -179,9 +179,10 @@ __global__ void __launch_bounds__(kThreads)
   tokens.for_each(
       [&](float logit, u32 id) { largest = max(largest, fib::ordered_pair(logit, id)); });
   largest = fib::max_over_cluster(fib::max_over_block<kThreads>(largest));
-  const int likeliest = static_cast<int>(fib::index_of(largest));
+  // A row with NaN has no likeliest token: -1 in its place lets a broken model be noticed.
+  const int likeliest = fib::is_of_nan(largest) ? -1 : static_cast<int>(fib::index_of(largest));
 
-  if (temperature[row] == 0.0f) {
+  if (temperature[row] == 0.0f || likeliest < 0) {
     if (blockIdx.x == 0 && threadIdx.x == 0) token_ids[row] = likeliest;
   } else {
     tokens.largest = tokens.logits[likeliest];
