@@ -18,15 +18,14 @@ constexpr const char* kModelsFolder = "integrations/serving/models";
 // On the CPU memory is shared with everybody else: the cache isn't given all of it unasked.
 constexpr size_t kCpuCacheBytes = size_t{1} << 30;
 
-HouseDispatchOptions dispatch_options(const Context& context, const ServingArgs& args) {
+HouseDispatchOptions dispatch_options(const Context& context) {
   return {.definitions = context.home.definitions(),
           .solutions = context.home.solutions(),
           .abi = context.home.abi(),
           .device_sources = context.home.device_sources(),
           .cache_folder = context.cache_folder / kBuildsFolder,
           .worker_executable = context.executable,
-          .cuda = context.cuda_search,
-          .threads = args.threads};
+          .cuda = context.cuda_search};
 }
 
 Result<ExecutorOptions> executor_options(const ServingArgs& args) {
@@ -111,7 +110,7 @@ Result<ServingStack> open_serving(const Context& context, const ServingArgs& arg
   progress.show("opening " + args.target);
   stack.device = args.target == "cpu" ? FIB_TRY(open_cpu_device(args.threads))
                                       : FIB_TRY(open_cuda_device(args.device));
-  stack.dispatch = FIB_TRY(open_house_dispatch(*stack.device, dispatch_options(context, args)));
+  stack.dispatch = FIB_TRY(open_house_dispatch(*stack.device, dispatch_options(context)));
   stack.executor = FIB_TRY(load_model(
       *stack.dispatch,
       {.folder = stack.folder,

@@ -64,7 +64,6 @@ struct HouseDispatchOptions {
   std::filesystem::path cache_folder;
   std::filesystem::path worker_executable;  // the fib binary
   CudaSearch cuda;                    // where the CUDA libraries are searched
-  int threads = 0;                    // of the cpu target's pool; 0: all processors
 };
 
 // The cpu, or the card with this index. kEnvironment says what is missing.

@@ -96,15 +96,15 @@ Result<std::vector<ChosenToken>> TokenPicker::pick(std::byte* logits,
   const std::vector<int> places = FIB_TRY(fetch_rows(logits, choices));
   // What is reported is what the model said, before penalties.
   std::vector<ChosenToken> chosen(choices.size());
-  log_sums_.assign(choices.size(), 0.0f);
+  std::vector<float> log_sums(choices.size());  // of exp(logit), of the rows that the host sees
   std::vector<std::vector<float>> as_said(choices.size());
   for (size_t i = 0; i < choices.size(); ++i) {
     if (places[i] < 0) continue;
     float* row = host_row(static_cast<size_t>(places[i]));
     if (choices[i].logprobs >= 0) {
-      log_sums_[i] = log_sum_exp(row, vocab_size_);
-      if (!std::isfinite(log_sums_[i])) return not_finite();
-      chosen[i].top = most_likely(row, vocab_size_, log_sums_[i], choices[i].logprobs);
+      log_sums[i] = log_sum_exp(row, vocab_size_);
+      if (!std::isfinite(log_sums[i])) return not_finite();
+      chosen[i].top = most_likely(row, vocab_size_, log_sums[i], choices[i].logprobs);
       as_said[i].assign(row, row + vocab_size_);
     }
     if (!changes_logits(choices[i])) continue;
@@ -133,7 +133,7 @@ Result<std::vector<ChosenToken>> TokenPicker::pick(std::byte* logits,
       return not_finite();
     }
     if (as_said[i].empty()) continue;
-    chosen[i].logprob = as_said[i][static_cast<size_t>(chosen[i].token)] - log_sums_[i];
+    chosen[i].logprob = as_said[i][static_cast<size_t>(chosen[i].token)] - log_sums[i];
   }
   return chosen;
 }

@@ -32,7 +32,6 @@ class TokenPicker {
   DeviceArray tokens_;       // int32 [max_rows]
   HostArray host_tokens_;    // int32 [max_rows]
   HostArray host_logits_;    // float32 [rows seen by the host, vocab_size], grown on demand
-  std::vector<float> log_sums_;  // of those rows: log of the sum of exp(logit)
 };
 
 }  // namespace fib
