@@ -3,10 +3,12 @@
 
     with_openai.py FOLDER SCRIPT ARGUMENT...
 
-The environment is made in FOLDER on the first call. Where that can't be done (no python3-venv, no
-way to PyPI) it says so and exits 77, which ctest counts as skipped.
+The environment is made in FOLDER on the first call; whoever comes meanwhile waits for it. Where
+that can't be done (no python3-venv, no way to PyPI) it says so and exits 77, which ctest counts as
+skipped.
 """
 
+import fcntl
 import pathlib
 import shutil
 import subprocess
@@ -19,7 +21,6 @@ SKIPPED = 77
 
 def make_environment(folder):
     """Made beside its place and moved there when it is whole; scripts in it are not used."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
     staging = pathlib.Path(tempfile.mkdtemp(prefix=folder.name + ".", dir=folder.parent))
     try:
         for command in ([sys.executable, "-m", "venv", staging],
@@ -38,8 +39,11 @@ def make_environment(folder):
 
 def main():
     folder = pathlib.Path(sys.argv[1]) / PACKAGE.replace("==", "-")
-    if not folder.exists():
-        make_environment(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with open(folder.with_name(folder.name + ".lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            make_environment(folder)
     sys.exit(subprocess.run([folder / "bin/python", "-B", *sys.argv[2:]]).returncode)
 
 
