@@ -9,6 +9,7 @@
 #include <mutex>
 #include <thread>
 
+#include "harness/paired_session.h"
 #include "harness/thread_pool.h"
 #include "signatures/base/hash.h"
 
@@ -24,46 +25,6 @@ constexpr size_t kLookAhead = 5;
 
 double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
-
-uint64_t value_seed(uint64_t secret, const Problem& problem, int value_set) {
-  return Hasher()
-      .add("value-set")
-      .add(secret)
-      .add(problem.signature->name)
-      .add(workload_id(problem.workload))
-      .add(static_cast<uint64_t>(value_set))
-      .u64();
-}
-
-// A problem with its inputs planned and its value sets drawn.
-struct PosedProblem {
-  Problem problem;
-  std::vector<InputSet> value_sets;
-  std::vector<std::string> notes;
-};
-
-// With tens of millions of elements in an output, one value set alone holds more values than a
-// mistake can hide in; a second one still shows what is remembered between calls.
-constexpr int64_t kBulkElements = int64_t{1} << 24;
-constexpr int kBulkValueSets = 2;
-
-int value_sets_of(const Problem& problem, const MeasureConfig& config) {
-  int64_t elements = 0;
-  for (const TensorDesc& output : problem.outputs) elements += output.num_elements();
-  return elements < kBulkElements ? config.value_sets : std::min(config.value_sets, kBulkValueSets);
-}
-
-Result<std::shared_ptr<const PosedProblem>> pose(const Problem& problem,
-                                                 const MeasureConfig& config) {
-  InputPlan plan = FIB_TRY(plan_inputs(problem));
-  auto posed = std::make_shared<PosedProblem>();
-  for (int set = 0; set < value_sets_of(problem, config); ++set) {
-    posed->value_sets.push_back(with_seed(plan, value_seed(config.seed, problem, set)));
-  }
-  posed->problem = std::move(plan.problem);
-  posed->notes = std::move(plan.notes);
-  return posed;
 }
 
 using PosedResult = Result<std::shared_ptr<const PosedProblem>>;
@@ -84,7 +45,6 @@ class EvaluationRun {
   Result<EvaluationSummary> run(const std::vector<DeviceInfo>& devices) {
     collect_items();
     if (items_.empty()) return summary_;
-    builds_.resize(jobs_.size());
     const bool runs_ahead = !runner_.measures_on_host();
     // Declared before the threads that use them end: destruction waits for what is under way.
     ThreadPool farm(runs_ahead ? options_.threads : 1);
@@ -136,27 +96,34 @@ class EvaluationRun {
                                  previous->problem->signature == item.problem->signature;
       previous = &item;
       if (is_same_build) continue;
-      farm_->submit([this, job = item.job, signature = item.problem->signature, architecture] {
-        guarded([&] {
-          if (!stop_) std::ignore = build(job, *signature, architecture);
-        });
-      });
+      const EvaluationJob& job = jobs_[item.job];
+      submit_build(job.solution, item.problem->signature, architecture);
+      if (job.incumbent) submit_build(*job.incumbent, item.problem->signature, architecture);
     }
   }
 
+  void submit_build(const Solution& solution, const SignaturePtr& signature,
+                    const std::string& architecture) {
+    farm_->submit([this, &solution, signature, architecture] {
+      guarded([&] {
+        if (!stop_) std::ignore = build(solution, *signature, architecture);
+      });
+    });
+  }
+
   // One build a (solution, signature); whoever comes first does it.
-  Result<BuildOutcome> build(size_t job, const Signature& signature,
+  Result<BuildOutcome> build(const Solution& solution, const Signature& signature,
                              const std::string& architecture) {
     std::shared_ptr<Build> entry;
     {
       std::lock_guard lock(mutex_);
-      auto& slot = builds_[job][signature.name];
+      auto& slot = builds_[{&solution, signature.name}];
       if (!slot) slot = std::make_shared<Build>();
       entry = slot;
     }
     std::call_once(entry->once, [&] {
-      progress("build", jobs_[job].solution.name + " " + signature.name);
-      entry->promise.set_value(runner_.build({.solution = jobs_[job].solution,
+      progress("build", solution.name + " " + signature.name);
+      entry->promise.set_value(runner_.build({.solution = solution,
                                               .signature = signature,
                                               .architecture = architecture,
                                               .timeout_s = options_.build_timeout_s}));
@@ -206,7 +173,7 @@ class EvaluationRun {
 
   void serve(int device) {
     guarded([&] {
-      const auto session = runner_.open_session(device);
+      auto session = runner_.open_session(device);
       if (!session) {
         std::lock_guard lock(mutex_);
         fatal_ = session.error();
@@ -214,7 +181,7 @@ class EvaluationRun {
         return;
       }
       while (const std::optional<Item> item = next()) {
-        if (const auto done = evaluate_item(**session, *item); !done) report(done.error());
+        if (const auto done = evaluate_item(*session, *item); !done) report(done.error());
       }
     });
   }
@@ -231,46 +198,128 @@ class EvaluationRun {
     }
   }
 
-  Result<void> evaluate_item(Session& session, const Item& item) {
+  Result<void> evaluate_item(std::unique_ptr<Session>& session, const Item& item) {
     const auto start = std::chrono::steady_clock::now();
     const Solution& solution = jobs_[item.job].solution;
     const Signature& signature = *item.problem->signature;
-    const std::string label = solution.name + " " + item.problem->label();
+    const std::string label = label_of(item);
 
-    const BuildOutcome built =
-        FIB_TRY(build(item.job, signature, session.device().architecture));
+    const BuildOutcome built = FIB_TRY(build(solution, signature, session->device().architecture));
     if (!built.artifact) {
-      return finish(compile_error_verdict(*item.problem, solution, session.device(), built), item,
+      return finish(compile_error_verdict(*item.problem, solution, session->device(), built), item,
                     start);
     }
     progress("reference", label);
     const std::shared_ptr<const PosedProblem> posed = FIB_TRY(item.posed.get());
-    const auto expected = [&](size_t set) {
-      return expected_.get(posed->problem, posed->value_sets[set], options_.threads);
-    };
-    if (runner_.measures_on_host()) {
-      for (size_t set = 0; set < posed->value_sets.size(); ++set) FIB_TRY(expected(set));
-    }
+    const ExpectedSource expected = FIB_TRY(expected_of(*posed));
     progress("measure", label);
     MeasureRequest request{.contenders = {built.artifact},
                            .problem = posed->problem,
                            .value_sets = posed->value_sets,
                            .expected = expected,
                            .config = options_.measure};
-    request.config.seed = value_seed(options_.measure.seed, posed->problem, -1);
-    const std::vector<ContenderOutcome> outcomes = FIB_TRY(session.measure(request));
+    request.config.seed = posed->session_seed;
+    const std::vector<ContenderOutcome> outcomes = FIB_TRY(session->measure(request));
     // By now in memory, unless the candidate failed before it was ever asked for.
     const Result<ExpectedPtr> yardstick =
         outcomes.front().checks.empty() ? Result<ExpectedPtr>(nullptr) : expected(0);
     Verdict verdict = judge({.problem = posed->problem,
                              .solution = solution,
                              .artifact = *built.artifact,
-                             .device = session.device(),
+                             .device = session->device(),
                              .outcome = outcomes.front(),
                              .inputs = posed->value_sets.front(),
                              .expected = yardstick ? yardstick->get() : nullptr});
+    if (jobs_[item.job].incumbent) pair(session, item, built.artifact, *posed, verdict);
     for (const std::string& note : posed->notes) verdict.log += note + "\n";
     return finish(std::move(verdict), item, start);
+  }
+
+  // Expected values on demand; where candidates are timed on the host, all are computed now.
+  Result<ExpectedSource> expected_of(const PosedProblem& posed) {
+    const ExpectedSource source = [this, &posed](size_t set) {
+      return expected_.get(posed.problem, posed.value_sets[set], options_.threads);
+    };
+    if (runner_.measures_on_host()) {
+      for (size_t set = 0; set < posed.value_sets.size(); ++set) FIB_TRY(source(set));
+    }
+    return source;
+  }
+
+  // Puts into `verdict` how the candidate does beside the incumbent. Whatever keeps it from being
+  // paired is a note: the verdict on the candidate itself stands.
+  void pair(std::unique_ptr<Session>& session, const Item& item, const ArtifactPtr& candidate,
+            const PosedProblem& posed, Verdict& verdict) {
+    const Solution& incumbent = *jobs_[item.job].incumbent;
+    verdict.incumbent = incumbent.name;
+    verdict.incumbent_key = solution_key(incumbent);
+    if (verdict.status != VerdictStatus::kPassed) {
+      verdict.paired_note = "only what passes is paired";
+      return;
+    }
+    const auto built = build(incumbent, *item.problem->signature, session->device().architecture);
+    if (!built || !built->artifact) {
+      verdict.paired_note = "the incumbent '" + incumbent.name + "' was not built";
+      verdict.log += (built ? built->failure_log : built.error().to_string()) + "\n";
+      return;
+    }
+    const auto side_by_side = [&](const PosedProblem& with, double least_noise_floor) {
+      const auto expected = expected_of(with);
+      if (!expected) return PairOutcome{.note = expected.error().to_string()};
+      return measure_pair(*session, {.candidate = jobs_[item.job].solution,
+                                     .candidate_artifact = candidate,
+                                     .incumbent = incumbent,
+                                     .incumbent_artifact = built->artifact,
+                                     .posed = with,
+                                     .expected = *expected,
+                                     .config = options_.measure,
+                                     .least_noise_floor = least_noise_floor});
+    };
+    progress("pair", label_of(item));
+    const PairOutcome first = side_by_side(posed, kLeastNoiseFloor);
+    note_pair(first, verdict);
+    if (!first.estimate || first.estimate->result != PairedResult::kFaster) return;
+    if (is_cancelled()) {
+      verdict.paired_note = "interrupted before it was confirmed";
+      return;
+    }
+    // Of many candidates the luckiest looks fastest, so a gain must show again where nothing is as
+    // it was: other values, and a fresh worker with its memory elsewhere.
+    progress("confirm", label_of(item));
+    if (const auto renewed = renew(session); !renewed) {
+      verdict.paired_note = "not confirmed: " + renewed.error().to_string();
+      return;
+    }
+    MeasureConfig fresh = options_.measure;
+    fresh.seed = Hasher().add("confirmation").add(options_.measure.seed).u64();
+    const auto posed_anew = pose(*item.problem, fresh);
+    const PairOutcome second = posed_anew ? side_by_side(**posed_anew, first.estimate->noise_floor)
+                                          : PairOutcome{.note = posed_anew.error().to_string()};
+    note_confirmation(second, verdict);
+  }
+
+  // A session that can't be opened again ends the run, as one that never opened does.
+  Result<void> renew(std::unique_ptr<Session>& session) {
+    const int device = session->device().index;
+    session.reset();
+    auto opened = runner_.open_session(device);
+    if (opened) {
+      session = *std::move(opened);
+      return {};
+    }
+    std::lock_guard lock(mutex_);
+    fatal_ = opened.error();
+    stop_ = true;
+    return fail(std::move(opened).error());
+  }
+
+  bool is_cancelled() {
+    std::lock_guard lock(mutex_);
+    return stop_ || (hooks_.cancelled && hooks_.cancelled());
+  }
+
+  std::string label_of(const Item& item) const {
+    return jobs_[item.job].solution.name + " " + item.problem->label();
   }
 
   Result<void> finish(Verdict verdict, const Item& item,
@@ -312,7 +361,8 @@ class EvaluationRun {
   ThreadPool* farm_ = nullptr;        // null: builds happen where they are waited for
   ThreadPool* references_ = nullptr;  // null: likewise
   std::vector<Item> items_;
-  std::vector<std::map<std::string, std::shared_ptr<Build>>> builds_;  // by job, by signature
+  // By solution (of a job, or its incumbent), by signature.
+  std::map<std::pair<const Solution*, std::string>, std::shared_ptr<Build>> builds_;
 
   std::mutex mutex_;  // of everything below, and of the hooks
   size_t next_ = 0;

@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -14,7 +15,7 @@
 namespace fib {
 
 struct EvaluationProgress {
-  std::string stage;  // "build", "reference", "measure"
+  std::string stage;  // "build", "reference", "measure", "pair", "confirm"
   std::string label;  // "rmsnorm-vec8 rmsnorm_h4096 batch_size=7"
   int64_t done = 0, total = 0;
 };
@@ -32,6 +33,10 @@ struct EvaluationOptions {
 struct EvaluationJob {
   Solution solution;
   std::vector<Problem> problems;
+  // Where there is one, a solution that passes is timed once more, side by side with it; a solution
+  // that then is faster is timed beside it again, in a fresh session on fresh values. What is
+  // judged, and under which key, is the same with and without.
+  std::optional<Solution> incumbent = std::nullopt;
 };
 
 struct EvaluationHooks {

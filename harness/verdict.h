@@ -66,8 +66,16 @@ struct Verdict {
   double prepare_ns = 0.0;
   size_t prepared_bytes = 0;
   PairedResult paired = PairedResult::kNone;
-  std::string incumbent;             // solution the pair was against
-  std::optional<double> speedup;     // incumbent / candidate
+  std::string incumbent;  // solution the pair was, or was to be, against
+  std::string incumbent_key;
+  std::optional<double> speedup;  // incumbent's time / candidate's, with its 95 % interval
+  std::optional<double> speedup_low, speedup_high;
+  std::optional<double> noise_floor;  // 0.012: copies of the incumbent differed by 1.2 %
+  bool is_confirmed =
+      false;                // faster twice; the numbers are then of the second session, a fresh one
+  std::string paired_note;  // why there is no pair, or no confirmation
+  // Raw samples of all contenders (harness/paired.h): of the pair, then of its confirmation.
+  std::vector<ModeTiming> paired_samples;
   std::string log;                   // build log, notes, candidate's stderr
   std::string timestamp;             // local ISO 8601
   double wall_s = 0.0;

@@ -32,6 +32,20 @@ Result<bool> read_bool(const JsonView& view, std::string_view key) {
   return FIB_TRY(view.at(key)).boolean();
 }
 
+Json optional_to_json(const std::optional<double>& value) {
+  return value ? number_to_json(*value) : Json();
+}
+
+// Absent in verdicts that were stored before the field was.
+Result<std::optional<double>> read_optional(const JsonView& view, std::string_view key) {
+  const auto found = view.find(key);
+  if (!found) return std::nullopt;
+  return FIB_TRY(found->number());
+}
+Result<std::string> read_later_string(const JsonView& view, std::string_view key) {
+  return view.find(key) ? read_string(view, key) : std::string();
+}
+
 Json device_to_json(const DeviceInfo& device) {
   Json libraries = Json::object();
   for (const auto& [name, version] : device.libraries) libraries[name] = version;
@@ -237,7 +251,13 @@ Json verdict_to_json(const Verdict& verdict) {
       {"prepared_bytes", verdict.prepared_bytes},
       {"paired", paired_result_name(verdict.paired)},
       {"incumbent", verdict.incumbent},
-      {"speedup", verdict.speedup ? Json(*verdict.speedup) : Json()},
+      {"incumbent_key", verdict.incumbent_key},
+      {"speedup", optional_to_json(verdict.speedup)},
+      {"speedup_low", optional_to_json(verdict.speedup_low)},
+      {"speedup_high", optional_to_json(verdict.speedup_high)},
+      {"noise_floor", optional_to_json(verdict.noise_floor)},
+      {"is_confirmed", verdict.is_confirmed},
+      {"paired_note", verdict.paired_note},
       {"device", device_to_json(verdict.device)},
       {"config_key", verdict.config_key},
       {"log", verdict.log},
@@ -279,7 +299,13 @@ Result<Verdict> verdict_from_json(const Json& json, std::string_view where) {
   verdict.paired =
       FIB_TRY(enum_from_name<PairedResult>(FIB_TRY(view.at("paired")), paired_result_name, 5));
   verdict.incumbent = FIB_TRY(read_string(view, "incumbent"));
-  if (const auto speedup = view.find("speedup")) verdict.speedup = FIB_TRY(speedup->number());
+  verdict.incumbent_key = FIB_TRY(read_later_string(view, "incumbent_key"));
+  verdict.speedup = FIB_TRY(read_optional(view, "speedup"));
+  verdict.speedup_low = FIB_TRY(read_optional(view, "speedup_low"));
+  verdict.speedup_high = FIB_TRY(read_optional(view, "speedup_high"));
+  verdict.noise_floor = FIB_TRY(read_optional(view, "noise_floor"));
+  if (view.find("is_confirmed")) verdict.is_confirmed = FIB_TRY(read_bool(view, "is_confirmed"));
+  verdict.paired_note = FIB_TRY(read_later_string(view, "paired_note"));
   verdict.device = FIB_TRY(device_from_json(FIB_TRY(view.at("device"))));
   verdict.config_key = FIB_TRY(read_string(view, "config_key"));
   verdict.log = FIB_TRY(read_string(view, "log"));

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <map>
 #include <mutex>
 #include <set>
 #include <stdexcept>
@@ -11,16 +12,23 @@
 namespace fib {
 namespace {
 
-// A runner that measures nothing: every call takes 1 us and is right, unless told otherwise.
+// A runner that measures nothing: every call takes 1 us and is right, unless told otherwise. What
+// is told of a solution "beside" others holds for sessions with several contenders only.
 struct FakeRunner : Runner {
   bool is_host = false;
   std::set<std::string> uncompilable;     // solutions
   std::set<std::string> crashing;         // solutions
+  std::set<std::string> crashing_beside;  // solutions
   std::set<int64_t> unmeasurable;         // batch sizes
+  bool has_no_room_for_pairs = false;
+  std::map<std::string, std::vector<double>> times_ns;  // solutions, by session; the last one stays
   bool has_bug = false;
 
   std::mutex mutex;
   std::vector<std::string> events;
+  std::vector<uint64_t> seeds;  // of the values of each measurement
+  size_t sessions = 0;
+  size_t most_sessions = SIZE_MAX;  // then the device is gone
 
   void note(std::string event) {
     std::lock_guard lock(mutex);
@@ -45,20 +53,34 @@ struct FakeRunner : Runner {
 };
 
 struct FakeSession : Session {
-  FakeSession(FakeRunner& r, int index) : runner(r) { info.index = index; }
+  FakeSession(FakeRunner& r, int index, size_t which) : runner(r), number(which) {
+    info.index = index;
+  }
   const DeviceInfo& device() const override { return info; }
   Result<std::vector<ContenderOutcome>> measure(const MeasureRequest& request) override {
     const int64_t batch = request.problem.axes.at("batch_size");
-    const std::string& name = request.contenders[0]->solution_key;
-    runner.note("measure " + name + " " + std::to_string(batch));
+    std::string names;
+    for (const ArtifactPtr& contender : request.contenders) names += contender->solution_key + " ";
+    runner.note("measure " + names + std::to_string(batch));
+    seeds.push_back(request.value_sets[0].seed);
     if (runner.has_bug) throw std::logic_error("invariant");
-    if (runner.unmeasurable.contains(batch)) {
+    const bool is_pair = request.contenders.size() > 1;
+    if (runner.unmeasurable.contains(batch) || (is_pair && runner.has_no_room_for_pairs)) {
       return fail(ErrorCode::kResourceExhausted, "no memory for the inputs", "device 0");
     }
+    std::vector<ContenderOutcome> outcomes;
+    for (uint32_t i = 0; i < request.contenders.size(); ++i) {
+      outcomes.push_back(FIB_TRY(outcome_of(i, request)));
+    }
+    return outcomes;
+  }
+  Result<ContenderOutcome> outcome_of(uint32_t index, const MeasureRequest& request) const {
+    const std::string& name = request.contenders[index]->solution_key;
+    const auto& crashing = request.contenders.size() > 1 ? runner.crashing_beside : runner.crashing;
     ContenderOutcome outcome;
-    if (runner.crashing.contains(name)) {
+    if (crashing.contains(name)) {
       outcome.fault = Fault{FaultKind::kCrash, "killed by signal 11"};
-      return std::vector{outcome};
+      return outcome;
     }
     for (size_t set = 0; set < request.value_sets.size(); ++set) {
       const ExpectedPtr expected = FIB_TRY(request.expected(set));
@@ -68,18 +90,29 @@ struct FakeSession : Session {
                                        [](int64_t n, const auto& body) { body(0, n); })};
     }
     outcome.worst_honest_ratio = {0.0};
+    double time_ns = 1000.0;
+    if (const auto told = runner.times_ns.find(name); told != runner.times_ns.end()) {
+      time_ns = told->second[std::min(number, told->second.size() - 1)];
+    }
     ModeTiming timing;
-    timing.samples = {{.time_ns = 1000.0}};
+    for (uint32_t round = 0; round < 10; ++round) {
+      timing.samples.push_back({.time_ns = time_ns, .contender = index, .round = round});
+    }
     outcome.timings = {timing};
-    return std::vector{outcome};
+    return outcome;
   }
   FakeRunner& runner;
+  size_t number;  // of the sessions that were opened before
   DeviceInfo info;
+  std::vector<uint64_t>& seeds = runner.seeds;
 };
 
 Result<std::unique_ptr<Session>> FakeRunner::open_session(int index) {
-  if (broken_devices.contains(index)) return fail(ErrorCode::kEnvironment, "the device is gone");
-  return std::unique_ptr<Session>(std::make_unique<FakeSession>(*this, index));
+  std::lock_guard lock(mutex);
+  if (broken_devices.contains(index) || sessions >= most_sessions) {
+    return fail(ErrorCode::kEnvironment, "the device is gone");
+  }
+  return std::unique_ptr<Session>(std::make_unique<FakeSession>(*this, index, sessions++));
 }
 
 class EvaluateTest : public ::testing::Test {
@@ -91,6 +124,16 @@ class EvaluateTest : public ::testing::Test {
     EvaluationJob job{.solution = testing::small_solution(name), .problems = {}};
     for (const int64_t batch : batches) job.problems.push_back(testing::small_problem(batch));
     jobs_.push_back(std::move(job));
+  }
+  // "mine" against "theirs" on one workload, by one verdict.
+  Verdict run_pair() {
+    use_devices(1);
+    add_job("mine", {1});
+    jobs_[0].incumbent = testing::small_solution("theirs");
+    const auto summary = run();
+    EXPECT_TRUE(summary);
+    EXPECT_EQ(verdicts_.size(), 1u);
+    return verdicts_.at(0);
   }
   Result<EvaluationSummary> run() {
     hooks_.on_verdict = [this](Verdict verdict, const Solution&, const Problem&) -> Result<void> {
@@ -235,6 +278,121 @@ TEST_F(EvaluateTest, ADeviceThatCannotBeOpenedStopsTheRun) {
   const auto result = run();
   ASSERT_FALSE(result);
   EXPECT_EQ(result.error().message, "the device is gone");
+}
+
+TEST_F(EvaluateTest, AFasterSolutionIsConfirmedInAFreshSessionOnFreshValues) {
+  runner_.times_ns = {{"mine", {800.0, 900.0}}, {"theirs", {1000.0}}};
+  const Verdict verdict = run_pair();
+  EXPECT_EQ(verdict.status, VerdictStatus::kPassed);
+  EXPECT_EQ(verdict.paired, PairedResult::kFaster);
+  EXPECT_TRUE(verdict.is_confirmed);
+  EXPECT_EQ(verdict.incumbent, "theirs");
+  EXPECT_EQ(verdict.incumbent_key, solution_key(testing::small_solution("theirs")));
+  EXPECT_NEAR(verdict.speedup.value(), 1000.0 / 900.0, 1e-9) << "of the second session";
+  EXPECT_NEAR(verdict.speedup_low.value(), 1000.0 / 900.0, 1e-9);
+  EXPECT_NEAR(verdict.noise_floor.value(), 0.01, 1e-9);
+  EXPECT_EQ(verdict.paired_note, "");
+  ASSERT_EQ(verdict.paired_samples.size(), 2u);
+  EXPECT_EQ(verdict.paired_samples[0].samples.size(), 30u);
+  EXPECT_EQ(verdict.timing(TimingMode::kCold)->samples, 10) << "timed alone";
+
+  EXPECT_EQ(runner_.sessions, 2u);
+  ASSERT_EQ(runner_.seeds.size(), 3u);
+  EXPECT_EQ(runner_.seeds[0], runner_.seeds[1]);
+  EXPECT_NE(runner_.seeds[0], runner_.seeds[2]);
+  const auto times = [&](std::string_view event) {
+    return std::count(runner_.events.begin(), runner_.events.end(), event);
+  };
+  EXPECT_EQ(times("build theirs"), 1);
+  EXPECT_EQ(times("measure mine 1"), 1);
+  EXPECT_EQ(times("measure mine theirs theirs 1"), 2);
+}
+
+TEST_F(EvaluateTest, AGainThatDoesNotRepeatIsAmbiguous) {
+  runner_.times_ns = {{"mine", {800.0, 1000.0}}};
+  const Verdict verdict = run_pair();
+  EXPECT_EQ(verdict.paired, PairedResult::kAmbiguous);
+  EXPECT_FALSE(verdict.is_confirmed);
+  EXPECT_NEAR(verdict.speedup.value(), 1.0, 1e-9);
+  EXPECT_EQ(verdict.paired_note, "faster at first (1.250x), not when timed again");
+}
+
+TEST_F(EvaluateTest, OnlyAFasterSolutionIsTimedAgain) {
+  runner_.times_ns = {{"mine", {1500.0}}};
+  const Verdict verdict = run_pair();
+  EXPECT_EQ(verdict.paired, PairedResult::kSlower);
+  EXPECT_FALSE(verdict.is_confirmed);
+  EXPECT_EQ(runner_.sessions, 1u);
+}
+
+TEST_F(EvaluateTest, AnIncumbentThatFailsIsToldAndDoesNotHurt) {
+  runner_.crashing_beside = {"theirs"};
+  const Verdict verdict = run_pair();
+  EXPECT_EQ(verdict.status, VerdictStatus::kPassed);
+  EXPECT_EQ(verdict.paired, PairedResult::kNone);
+  EXPECT_FALSE(verdict.speedup);
+  EXPECT_EQ(verdict.paired_note,
+            "the incumbent 'theirs' did not pass itself, RUNTIME_ERROR (crash): killed by signal "
+            "11");
+}
+
+TEST_F(EvaluateTest, WhereBothFailTheIncumbentIsToBlame) {
+  runner_.crashing_beside = {"mine", "theirs"};
+  EXPECT_EQ(run_pair().status, VerdictStatus::kPassed);
+}
+
+TEST_F(EvaluateTest, ACandidateThatFailsBesideTheIncumbentFails) {
+  runner_.crashing_beside = {"mine"};
+  const Verdict verdict = run_pair();
+  EXPECT_EQ(verdict.reason, "crash");
+  EXPECT_EQ(verdict.paired, PairedResult::kNone);
+  EXPECT_EQ(verdict.incumbent, "theirs");
+  EXPECT_EQ(verdict.paired_note, "it failed while it was timed beside 'theirs'");
+}
+
+TEST_F(EvaluateTest, WhatKeepsAPairFromBeingTimedIsANote) {
+  runner_.has_no_room_for_pairs = true;
+  const Verdict verdict = run_pair();
+  EXPECT_EQ(verdict.status, VerdictStatus::kPassed);
+  EXPECT_NE(verdict.paired_note.find("no memory for the inputs"), std::string::npos);
+}
+
+TEST_F(EvaluateTest, AnIncumbentThatDoesNotCompileIsTold) {
+  runner_.uncompilable = {"theirs"};
+  const Verdict verdict = run_pair();
+  EXPECT_EQ(verdict.status, VerdictStatus::kPassed);
+  EXPECT_EQ(verdict.paired_note, "the incumbent 'theirs' was not built");
+  EXPECT_NE(verdict.log.find("kernel.cu(1): error"), std::string::npos);
+}
+
+TEST_F(EvaluateTest, AFailingCandidateIsNotPaired) {
+  runner_.crashing = {"mine"};
+  const Verdict verdict = run_pair();
+  EXPECT_EQ(verdict.reason, "crash");
+  EXPECT_EQ(verdict.paired_note, "only what passes is paired");
+}
+
+TEST_F(EvaluateTest, AnInterruptedPairIsKeptUnconfirmed) {
+  runner_.times_ns = {{"mine", {800.0}}};
+  hooks_.cancelled = [this] { return runner_.seeds.size() == 2; };  // alone and side by side
+  const Verdict verdict = run_pair();
+  EXPECT_EQ(verdict.paired, PairedResult::kFaster);
+  EXPECT_FALSE(verdict.is_confirmed);
+  EXPECT_EQ(verdict.paired_note, "interrupted before it was confirmed");
+}
+
+TEST_F(EvaluateTest, AVerdictOutlivesTheDeviceThatShouldConfirmIt) {
+  runner_.times_ns = {{"mine", {800.0}}};
+  runner_.most_sessions = 1;
+  use_devices(1);
+  add_job("mine", {1, 2});
+  jobs_[0].incumbent = testing::small_solution("theirs");
+  const auto summary = run();
+  ASSERT_FALSE(summary);
+  EXPECT_EQ(summary.error().message, "the device is gone");
+  ASSERT_EQ(verdicts_.size(), 1u);
+  EXPECT_FALSE(verdicts_[0].is_confirmed);
+  EXPECT_NE(verdicts_[0].paired_note.find("not confirmed"), std::string::npos);
 }
 
 TEST(EvaluationOptions, TheConfigurationKeyIgnoresTheSeedAndSeesTheSignature) {

@@ -178,10 +178,32 @@ TEST_F(JudgeTest, AVerdictSurvivesJson) {
   outcome_.kernels = {{.name = "k<8>", .share = 1.0, .registers = 32, .grid = {4, 1, 1}}};
   device_.libraries = {{"driver", "1.2"}};
   Verdict verdict = judged();
+  verdict.paired = PairedResult::kFaster;
+  verdict.incumbent = "theirs";
+  verdict.incumbent_key = "0123";
   verdict.speedup = 1.5;
+  verdict.speedup_low = 1.4;
+  verdict.speedup_high = 1.6;
+  verdict.noise_floor = 0.012;
+  verdict.is_confirmed = true;
+  verdict.paired_note = "a note";
   const Json json = verdict_to_json(verdict);
   const Verdict back = verdict_from_json(parse_json(dump_json(json), "test").value(), "test").value();
   EXPECT_EQ(verdict_to_json(back), json);
+  EXPECT_TRUE(back.is_confirmed);
+  EXPECT_EQ(back.speedup_high, 1.6);
+}
+
+TEST_F(JudgeTest, AVerdictFromBeforeThereWerePairsIsRead) {
+  Json json = verdict_to_json(judged());
+  for (const char* later : {"incumbent_key", "speedup_low", "speedup_high", "noise_floor",
+                            "is_confirmed", "paired_note"}) {
+    ASSERT_EQ(json.erase(later), 1u) << later;
+  }
+  const auto verdict = verdict_from_json(json, "test");
+  ASSERT_TRUE(verdict) << verdict.error().to_string();
+  EXPECT_FALSE(verdict->speedup_low);
+  EXPECT_FALSE(verdict->is_confirmed);
 }
 
 TEST_F(JudgeTest, TracesCarryWhatTheirStatusAllows) {
