@@ -5,16 +5,12 @@
 #include <string>
 
 #include "harness/runner.h"
+#include "runners/cpu/host_identity.h"
 
 namespace fib {
 
 // Everything about the processor that "-march=native" depends on: part of build keys.
 std::string host_cpu_identity();
-
-// Processors that this process may run on.
-int host_threads();
-// Threads of a candidate's pool: one processor is left to the parent, whose clock must not wait.
-int pool_threads();
 
 // All but the ceilings.
 DeviceInfo describe_host();

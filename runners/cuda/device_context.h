@@ -8,18 +8,9 @@
 
 #include "harness/runner.h"
 #include "runners/launch/cuda_driver.h"
-#include "runners/launch/launch_plan.h"
+#include "runners/launch/device_facts.h"
 
 namespace fib {
-
-// Facts of device `index`, without a context. `architecture` is what NVRTC compiles for:
-// "sm_90a" where the card has features of its own, "sm_80" where it hasn't.
-struct DeviceFacts {
-  std::string name, architecture, pci_bus_id;
-  FibPlanDevice plan{};
-  int clock_khz = 0, memory_clock_khz = 0, memory_bus_bits = 0;
-};
-Result<DeviceFacts> read_device_facts(const CudaDriver& driver, int index);
 
 class DeviceContext {
  public:
@@ -32,7 +23,7 @@ class DeviceContext {
   Result<void> enter() const;
 
   const CudaDriver& driver() const { return *driver_; }
-  const CudaDriverPtr& driver_ptr() const { return driver_; }
+  CudaDriverPtr driver_ptr() const { return driver_; }
   const DeviceFacts& facts() const { return facts_; }
   CUstream stream() const { return stream_; }
 
@@ -41,9 +32,13 @@ class DeviceContext {
   Result<void> wait(double timeout_s) const;
   size_t free_bytes() const;
 
+  // A kernel hangs. Whatever asks the driver for something from now on, destructors included, is
+  // refused at once: it might wait without end. What the card holds goes with the process.
+  void abandon() { driver_->refuse_all(); }
+
  private:
   DeviceContext() = default;
-  CudaDriverPtr driver_;
+  std::shared_ptr<CudaDriver> driver_;  // its own, which it may abandon
   CUdevice device_ = 0;
   CUcontext context_ = nullptr;
   CUstream stream_ = nullptr;

@@ -23,15 +23,6 @@ constexpr Ceilings kDatasheet[] = {
     {"RTX 4090", 1008, 165, 82.6}, {"RTX 5090", 1792, 209, 104.8},
 };
 
-std::string hardware_key(std::string name) {
-  for (char& c : name) {
-    const bool keep = (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') ||
-                      c == '-' || c == '.';
-    if (!keep) c = '_';
-  }
-  return name;
-}
-
 std::string version_text(int version) {
   return fmt::format("{}.{}", version / 1000, version % 1000 / 10);
 }

@@ -48,6 +48,9 @@ struct CpuCode {
   size_t (*workspace_bytes)(const FibCall*);  // these three may be null
   size_t (*prepared_bytes)(const FibCall*);
   int (*prepare)(const FibCall*);
+  // "native": HostProcessor::flags (runners/cpu/host_identity.h) of the machine it was compiled on;
+  // it runs where each of them is there. Other levels say themselves what they need.
+  const char* flags = nullptr;
 };
 
 struct SolutionRow {
@@ -86,6 +89,9 @@ struct SignatureRow {
   // Tried in this order where no bucket fits, or a winner's plan refuses a shape: solutions that
   // take any shape. By target.
   Rows<uint32_t> cuda_fallback, cpu_fallback;
+  // The signature's constraints that name nothing but axes ("len_indptr == batch_size + 1"): calls
+  // that break one are refused.
+  Rows<const char*> constraints;
 };
 
 struct PackageTable {
