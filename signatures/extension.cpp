@@ -64,7 +64,8 @@ class ExtensionReader {
   Result<SignatureExtension> run(const JsonView& root) {
     FIB_CHECK(
         only_keys(root, {"reference", "parameters", "weights", "host_visible", "distributions",
-                         "synthesis", "tolerances", "in_place", "cost", "family"}));
+                         "synthesis", "tolerances", "in_place", "capacity_axes", "cost",
+                         "family"}));
     FIB_CHECK(root.object());
     if (const auto view = root.find("reference")) {
       fib_.reference = FIB_TRY(view->non_empty_string());
@@ -87,6 +88,7 @@ class ExtensionReader {
     if (const auto view = root.find("synthesis")) FIB_CHECK(read_syntheses(*view));
     FIB_CHECK(read_tolerances(root));
     if (const auto view = root.find("in_place")) FIB_CHECK(read_in_place(*view));
+    if (const auto view = root.find("capacity_axes")) FIB_CHECK(read_capacity_axes(*view));
     const JsonView cost = FIB_TRY(root.at("cost"));
     FIB_CHECK(read_cost(cost));
     return std::move(fib_);
@@ -321,6 +323,24 @@ class ExtensionReader {
     return {};
   }
 
+  Result<void> read_capacity_axes(const JsonView& view) {
+    const auto items = FIB_TRY(view.array());
+    for (const JsonView& item : items) {
+      std::string name = FIB_TRY(item.string());
+      const Axis* axis = signature_.find_axis(name);
+      if (axis == nullptr) return item.error(fmt::format("there is no axis '{}'", name));
+      if (axis->kind == Axis::Kind::kConst) {
+        return item.error(fmt::format("'{}' doesn't vary", name), "capacities are var axes");
+      }
+      if (std::find(fib_.capacity_axes.begin(), fib_.capacity_axes.end(), name) !=
+          fib_.capacity_axes.end()) {
+        return item.error(fmt::format("'{}' stands here twice", name));
+      }
+      fib_.capacity_axes.push_back(std::move(name));
+    }
+    return {};
+  }
+
   Result<void> check_expression(const std::string& text, const JsonView& view) const {
     const auto expression = FIB_TRY(Expression::parse(text, view.location()));
     for (const std::string& name : expression.names()) {
@@ -413,6 +433,7 @@ Json extension_to_json(const SignatureExtension& extension) {
     json["tolerances"][output] = tolerance_to_json(tolerance);
   }
   if (!extension.in_place.empty()) json["in_place"] = extension.in_place;
+  if (!extension.capacity_axes.empty()) json["capacity_axes"] = extension.capacity_axes;
   json["cost"] = {{"bytes", extension.cost.bytes},
                   {"flops", extension.cost.flops},
                   {"math", extension.cost.math}};

@@ -112,6 +112,7 @@ struct SynthesisRule {
 };
 constexpr SynthesisRule kSyntheses[] = {
     {"kv_indices", Synthesis::Kind::kPageTable, "num_pages"},
+    {"kv_indices", Synthesis::Kind::kPageTable, "num_cache_tokens"},
     {"block_table", Synthesis::Kind::kPageTable, "num_pages"},
     {"kv_last_page_len", Synthesis::Kind::kLastPageLen, "page_size"},
     {"last_page_len", Synthesis::Kind::kLastPageLen, "page_size"},
@@ -163,6 +164,24 @@ std::map<std::string, Synthesis> infer_synthesis(const Signature& signature) {
     }
   }
   return result;
+}
+
+// The sizes of what page tables and slots point into.
+std::vector<std::string> infer_capacity_axes(const Signature& signature,
+                                             const std::map<std::string, Synthesis>& synthesis) {
+  std::vector<std::string> axes;
+  for (const Axis& axis : signature.axes) {
+    const auto is_limit = [&](const auto& input) {
+      const Synthesis::Kind kind = input.second.kind;
+      return (kind == Synthesis::Kind::kPageTable || kind == Synthesis::Kind::kSlots) &&
+             input.second.limit == axis.name;
+    };
+    if (axis.kind == Axis::Kind::kVar &&
+        std::any_of(synthesis.begin(), synthesis.end(), is_limit)) {
+      axes.push_back(axis.name);
+    }
+  }
+  return axes;
 }
 
 // Uniform within a factor of three, so that in_features of these weights keep unit variance.
@@ -294,6 +313,7 @@ SignatureExtension infer_extension(const Signature& signature) {
     if (is_structure && is_integer(input.dtype)) extension.host_visible.push_back(input.name);
   }
   extension.synthesis = infer_synthesis(signature);
+  extension.capacity_axes = infer_capacity_axes(signature, extension.synthesis);
   extension.distributions = infer_distributions(signature, extension.reference);
   for (const TensorSpec& output : signature.outputs) {
     extension.tolerances[output.name] = default_tolerance(output.dtype);

@@ -54,6 +54,9 @@ bool Signature::is_weight(std::string_view input) const { return contains(fib.we
 bool Signature::is_host_visible(std::string_view input) const {
   return contains(fib.host_visible, input);
 }
+bool Signature::is_capacity(std::string_view axis) const {
+  return contains(fib.capacity_axes, axis);
+}
 double Signature::parameter(std::string_view parameter, double fallback) const {
   const auto it = fib.parameters.find(std::string(parameter));
   return it == fib.parameters.end() ? fallback : it->second;

@@ -110,6 +110,10 @@ struct SignatureExtension {
   std::map<std::string, Tolerance> tolerances;        // by output
   // Output -> the input whose content its memory comes with; a solution writes what changes.
   std::map<std::string, std::string> in_place;
+  // Var axes whose size doesn't say how much work a call is: of memory that is indexed into (pages
+  // of a cache), of lists for which a recorded graph keeps room. Where kernels are chosen by shape,
+  // these aren't looked at.
+  std::vector<std::string> capacity_axes;
   CostModel cost;
   std::string family;  // the family file this was expanded from, empty for plain Definitions
 };
@@ -134,6 +138,7 @@ struct Signature {
   const TensorSpec* find_output(std::string_view name) const;
   bool is_weight(std::string_view input) const;
   bool is_host_visible(std::string_view input) const;
+  bool is_capacity(std::string_view axis) const;
   double parameter(std::string_view name, double fallback) const;
 };
 using SignaturePtr = std::shared_ptr<const Signature>;

@@ -63,7 +63,7 @@ TEST(Signature, WritesWhatItRead) {
   EXPECT_EQ(again->description, read->description);
 }
 
-TEST(Signature, ReadsDrawsAndWhatComesInPlace) {
+TEST(Signature, ReadsDrawsWhatComesInPlaceAndCapacities) {
   const auto read = read_broken([](Json& j) {
     j["inputs"]["y_before"] = j["outputs"]["y"];
     j["outputs"]["drawn"] = {{"shape", {"n"}}, {"dtype", "int32"}};
@@ -71,6 +71,7 @@ TEST(Signature, ReadsDrawsAndWhatComesInPlace) {
         {"judged_by", "distribution"}, {"slack", 0.01}, {"reason", "r"}};
     j["fib"]["in_place"]["y"] = "y_before";
     j["fib"]["synthesis"]["factor"] = {{"kind", "choice"}, {"values", {0.5, 2}}};
+    j["fib"]["capacity_axes"] = {"n"};
   });
   ASSERT_TRUE(read) << read.error().to_string();
   EXPECT_EQ(read->fib.tolerances.at("y").rule, Tolerance::Rule::kElements);
@@ -78,6 +79,8 @@ TEST(Signature, ReadsDrawsAndWhatComesInPlace) {
   EXPECT_EQ(read->fib.tolerances.at("drawn").slack, 0.01);
   EXPECT_EQ(read->fib.in_place.at("y"), "y_before");
   EXPECT_EQ(read->fib.synthesis.at("factor").values, (std::vector<double>{0.5, 2.0}));
+  EXPECT_TRUE(read->is_capacity("n"));
+  EXPECT_FALSE(read->is_capacity("m"));
 
   Signature bare = *read;
   bare.original = Json();
@@ -133,6 +136,12 @@ TEST(Signature, RefusesEachBrokenRuleByItsPlace) {
       {[](Json& j) { j["fib"]["weights"] = {"x", "x"}; }, {"/fib/weights/1", "twice"}},
       {[](Json& j) { j["fib"]["host_visible"] = {"x"}; },
        {"/fib/host_visible", "'x' is not an integer input"}},
+      {[](Json& j) { j["fib"]["capacity_axes"] = {"m"}; },
+       {"/fib/capacity_axes/0", "no axis 'm'"}},
+      {[](Json& j) { j["fib"]["capacity_axes"] = {"h"}; },
+       {"/fib/capacity_axes/0", "'h' doesn't vary"}},
+      {[](Json& j) { j["fib"]["capacity_axes"] = {"n", "n"}; },
+       {"/fib/capacity_axes/1", "twice"}},
       {[](Json& j) { j["fib"]["parameters"]["eps"] = "small"; }, {"/fib/parameters/eps"}},
       {[](Json& j) { j["fib"]["distributions"]["x"]["kind"] = "gauss"; },
        {"/fib/distributions/x/kind", "no distribution 'gauss'", "uniform_int"}},
@@ -269,6 +278,7 @@ TEST(Signature, InfersWhatAForeignDefinitionLeavesUnsaid) {
   EXPECT_EQ(attention->fib.synthesis.at("kv_indptr").total, "num_kv_indices");
   EXPECT_EQ(attention->fib.synthesis.at("kv_indices").limit, "num_pages");
   EXPECT_EQ(attention->fib.synthesis.at("kv_last_page_len").limit, "page_size");
+  EXPECT_EQ(attention->fib.capacity_axes, std::vector<std::string>{"num_pages"});
   EXPECT_DOUBLE_EQ(attention->fib.distributions.at("sm_scale").a, 0.125);
   // Pages nobody refers to cost nothing, and a last page may hold a single token.
   EXPECT_NE(attention->fib.cost.bytes.find("max(0, distinct(kv_indices) - len(kv_last_page_len))"),
