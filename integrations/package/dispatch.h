@@ -26,6 +26,7 @@ class CallTap {
 struct SignatureRequest {
   std::string name;                          // "rmsnorm_h2048"
   std::map<std::string, double> parameters;  // that differ from the signature's own, such as eps
+  std::string key() const;                   // "rmsnorm_h2048 eps=1e-05"
 };
 
 class Dispatch {
@@ -52,6 +53,23 @@ class Dispatch {
 
   // Kernels resolved so far, with their solutions.
   virtual std::vector<const Kernel*> kernels() const = 0;
+
+  // Kernels may be exchanged for others (SwappableDispatch). What follows is called by who runs a
+  // model's steps, on the device's thread; a dispatch whose kernels stay does nothing.
+
+  // Between steps, and when there are none: a piece of the work. True: there is more.
+  virtual bool tend() { return false; }
+  // Before each step. Kernels can only be compared in steps that are made call by call.
+  enum class StepManner { kAny, kCallByCall };
+  virtual StepManner begin_step() { return StepManner::kAny; }
+  // After a step that failed. True: kernels that may be to blame no longer serve, and the step is
+  // worth another try.
+  virtual bool take_back(const Error& error) {
+    static_cast<void>(error);
+    return false;
+  }
+  // Graphs captured under another number hold kernels that no longer serve.
+  virtual uint64_t generation() const { return 0; }
 };
 
 // Kernels straight from the house's solutions, built on first use. (Packages of winners come

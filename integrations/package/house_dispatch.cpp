@@ -36,7 +36,7 @@ class HouseDispatch final : public Dispatch {
   ServingDevice& device() override { return device_; }
 
   Result<Kernel*> resolve(const SignatureRequest& request) override {
-    const std::string key = key_of(request);
+    const std::string key = request.key();
     if (const auto known = by_request_.find(key); known != by_request_.end()) return known->second;
     return load(key, FIB_TRY(build(request)));
   }
@@ -51,6 +51,9 @@ class HouseDispatch final : public Dispatch {
       const std::function<Result<void>()>& record) override {
     return taps_.capture(device_, record);
   }
+  Result<void> time_calls(const std::function<Result<void>()>& work) override {
+    return taps_.time_calls(device_, work);
+  }
 
   std::vector<const Kernel*> kernels() const override {
     std::vector<const Kernel*> kernels;
@@ -59,12 +62,6 @@ class HouseDispatch final : public Dispatch {
   }
 
  private:
-  static std::string key_of(const SignatureRequest& request) {
-    std::string key = request.name;
-    for (const auto& [name, value] : request.parameters) key += fmt::format(" {}={}", name, value);
-    return key;
-  }
-
   Result<SignaturePtr> find(const SignatureRequest& request) const;
   // Thread-safe.
   Result<Built> build(const SignatureRequest& request) const;
@@ -122,7 +119,7 @@ Result<void> HouseDispatch::prefetch(const std::vector<SignatureRequest>& reques
                                      const Progress& progress) {
   std::map<std::string, const SignatureRequest*> missing;
   for (const SignatureRequest& request : requests) {
-    if (const std::string key = key_of(request); !by_request_.contains(key)) {
+    if (const std::string key = request.key(); !by_request_.contains(key)) {
       missing.emplace(key, &request);
     }
   }
@@ -164,6 +161,12 @@ Result<void> HouseDispatch::prefetch(const std::vector<SignatureRequest>& reques
 }
 
 }  // namespace
+
+std::string SignatureRequest::key() const {
+  std::string key = name;
+  for (const auto& [parameter, value] : parameters) key += fmt::format(" {}={}", parameter, value);
+  return key;
+}
 
 Result<std::unique_ptr<Dispatch>> open_house_dispatch(ServingDevice& device,
                                                       HouseDispatchOptions options) {

@@ -52,7 +52,7 @@ class Kernel {
  public:
   virtual ~Kernel() = default;
   virtual const Signature& signature() const = 0;
-  virtual std::string_view solution() const = 0;  // "rmsnorm-rows"
+  virtual std::string_view solution() const = 0;  // that served the last call: "rmsnorm-rows"
 
   // Enqueues the call on the device's queue. Shapes that don't fit the signature and a plan that
   // refuses the shape are errors (kInvalidInput, kUnsupported) before anything

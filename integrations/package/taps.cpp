@@ -1,5 +1,6 @@
 #include "integrations/package/taps.h"
 
+#include <algorithm>
 #include <chrono>
 #include <utility>
 
@@ -42,10 +43,35 @@ Result<std::unique_ptr<DeviceGraph>> TapList::capture(ServingDevice& device,
   return std::make_unique<RecordedGraph>(FIB_TRY(std::move(graph)), std::move(calls), *this);
 }
 
-Result<void> TapList::run(Kernel& kernel, const Kernel& shown, const KernelCall& call) {
+class SolutionViews::View final : public Kernel {
+ public:
+  View(Kernel& kernel, std::string_view solution) : kernel_(kernel), solution_(solution) {}
+  const Signature& signature() const override { return kernel_.signature(); }
+  std::string_view solution() const override { return solution_; }
+  Result<void> run(const KernelCall& call) override { return kernel_.run(call); }
+  Result<std::unique_ptr<PreparedWeights>> prepare(std::span<const Operand> inputs) override {
+    return kernel_.prepare(inputs);
+  }
+
+ private:
+  Kernel& kernel_;
+  const std::string solution_;  // its own: the package that said it may go
+};
+
+const Kernel& SolutionViews::of(std::string_view solution) {
+  auto view = std::find_if(views_.begin(), views_.end(),
+                           [&](const auto& known) { return known->solution() == solution; });
+  if (view == views_.end()) {
+    view = views_.insert(views_.begin(), std::make_unique<View>(kernel_, solution));
+  }
+  std::iter_swap(views_.begin(), view);
+  return *views_.front();
+}
+
+Result<void> TapList::run(Kernel& kernel, SolutionViews& views, const KernelCall& call) {
   if (recording_ != nullptr) {
     FIB_CHECK(kernel.run(call));
-    recording_->push_back({.kernel = &shown,
+    recording_->push_back({.kernel = &views.of(kernel.solution()),
                            .inputs = {call.inputs.begin(), call.inputs.end()},
                            .outputs = {call.outputs.begin(), call.outputs.end()},
                            .prepared = call.prepared});
@@ -55,6 +81,7 @@ Result<void> TapList::run(Kernel& kernel, const Kernel& shown, const KernelCall&
   const auto start = Clock::now();
   FIB_CHECK(kernel.run(call));
   const double host_ns = ns_since(start);
+  const Kernel& shown = views.of(kernel.solution());
   for (CallTap* tap : taps_) tap->on_call(shown, call, host_ns);
   return {};
 }

@@ -14,6 +14,25 @@ struct RecordedCall {
   const PreparedWeights* prepared = nullptr;
 };
 
+// A kernel as each of the solutions that have served its calls: which one does can differ from call
+// to call, and this is how taps and graphs tell them apart. They live as long as the kernel.
+class SolutionViews {
+ public:
+  explicit SolutionViews(Kernel& kernel) : kernel_(kernel) {}
+  const Kernel& of(std::string_view solution);
+
+ private:
+  class View;
+  Kernel& kernel_;
+  std::vector<std::unique_ptr<Kernel>> views_;  // the last one used comes first
+};
+
+// Calls with marks around them on the device's queue: 2i before and 2i + 1 after kernels[i].
+struct TimedCalls {
+  std::unique_ptr<DeviceTimer> timer;
+  std::vector<const Kernel*> kernels;
+};
+
 class TapList {
  public:
   void add(CallTap& tap) { taps_.push_back(&tap); }
@@ -23,8 +42,8 @@ class TapList {
   Result<std::unique_ptr<DeviceGraph>> capture(ServingDevice& device,
                                                const std::function<Result<void>()>& record);
 
-  // Runs `kernel` and shows the call as `shown`'s.
-  Result<void> run(Kernel& kernel, const Kernel& shown, const KernelCall& call);
+  // Runs `kernel` and shows the call as that of the view of its solution.
+  Result<void> run(Kernel& kernel, SolutionViews& views, const KernelCall& call);
   void show(const std::vector<RecordedCall>& calls, double host_ns) const;
 
  private:
@@ -36,11 +55,11 @@ class TapList {
 class TappedKernel final : public Kernel {
  public:
   TappedKernel(std::unique_ptr<Kernel> kernel, TapList& taps)
-      : kernel_(std::move(kernel)), taps_(taps) {}
+      : kernel_(std::move(kernel)), taps_(taps), views_(*this) {}
 
   const Signature& signature() const override { return kernel_->signature(); }
   std::string_view solution() const override { return kernel_->solution(); }
-  Result<void> run(const KernelCall& call) override { return taps_.run(*kernel_, *this, call); }
+  Result<void> run(const KernelCall& call) override { return taps_.run(*kernel_, views_, call); }
   Result<std::unique_ptr<PreparedWeights>> prepare(std::span<const Operand> inputs) override {
     return kernel_->prepare(inputs);
   }
@@ -48,6 +67,7 @@ class TappedKernel final : public Kernel {
  private:
   std::unique_ptr<Kernel> kernel_;
   TapList& taps_;
+  SolutionViews views_;
 };
 
 }  // namespace fib
