@@ -69,6 +69,12 @@ class ThreadedEngine : public Engine {
     return stats;
   }
 
+  void wake() override {
+    const std::lock_guard lock(mutex_);
+    inbox_.has_chores = true;
+    wake_.notify_one();
+  }
+
   void drain() override {
     std::unique_lock lock(mutex_);
     is_draining_ = true;
@@ -79,9 +85,12 @@ class ThreadedEngine : public Engine {
   struct Inbox {
     std::vector<std::unique_ptr<Sequence>> submitted;
     std::vector<RequestId> cancelled;
+    bool has_chores = false;  // the executor's
     bool is_stopping = false;
 
-    bool is_empty() const { return submitted.empty() && cancelled.empty() && !is_stopping; }
+    bool is_empty() const {
+      return submitted.empty() && cancelled.empty() && !has_chores && !is_stopping;
+    }
   };
 
   // Under the lock.
@@ -108,7 +117,9 @@ class ThreadedEngine : public Engine {
       Inbox inbox = wait();
       is_stopping = inbox.is_stopping;
       accept(std::move(inbox));
-      if (!is_stopping) step();
+      if (is_stopping) break;
+      if (executor_.tend()) wake();
+      step();
     }
     scheduler_.cancel_all();
     drop_stash_if_due();

@@ -58,6 +58,8 @@ class Engine {
   virtual Result<RequestId> submit(EngineRequest request) = 0;
   virtual void cancel(RequestId id) = 0;  // unknown or finished: nothing
   virtual EngineStats stats() const = 0;
+  // The executor has something to tend to, which otherwise happens before each step alone.
+  virtual void wake() = 0;
   // Refuses new requests (kEnvironment) and returns when those it has are finished. Not to be
   // called by a listener.
   virtual void drain() = 0;

@@ -96,6 +96,8 @@ class Executor {
   virtual Result<StepResult> run(const Step& step) = 0;
   // The cohort will not go on: its stash is dropped.
   virtual void drop_stash() = 0;
+  // Work of its own that waits for the time between two steps, a piece a call. True: there is more.
+  virtual bool tend() { return false; }
 };
 
 }  // namespace fib

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <stdexcept>
+#include <utility>
 
 namespace fib {
 namespace {
@@ -144,10 +145,33 @@ Result<StepResult> ModelExecutor::run(const Step& step) {
       static_cast<int>(step.prefill.size()) > kMaxSequences) {
     throw std::logic_error("a step beyond the executor's limits");
   }
+  Result<StepResult> result = try_run(step);
+  // Nothing of a step that failed stays but keys and values, which are written again.
+  if (!result && dispatch_.take_back(result.error())) result = try_run(step);
+  if (result) FIB_CHECK(save_stash());
+  return result;
+}
+
+bool ModelExecutor::tend() {
+  const bool has_more = dispatch_.tend();
+  drop_old_graphs();
+  return has_more;
+}
+
+void ModelExecutor::drop_old_graphs() {
+  if (std::exchange(graph_generation_, dispatch_.generation()) != dispatch_.generation()) {
+    graphs_.clear();
+  }
+}
+
+Result<StepResult> ModelExecutor::try_run(const Step& step) {
+  const Dispatch::StepManner manner = dispatch_.begin_step();
+  drop_old_graphs();
+  unstashed_ = {};
   const bool uses_graph = options_.graphs == GraphUse::kWhereAble && device_.can_capture() &&
                           !probe_ && step.prefill.empty() &&
                           bucket_of(static_cast<int>(step.decode.size())) > 0;
-  FIB_CHECK(uses_graph ? run_graph(step) : run_eager(step));
+  FIB_CHECK(uses_graph ? run_graph(step, manner) : run_eager(step));
   StepResult result;
   if (step.choices.empty()) {
     FIB_CHECK(device_.synchronize());
@@ -178,9 +202,10 @@ Result<void> ModelExecutor::run_eager(const Step& step) {
 
 // The first step of a size runs as it is, which lets kernels grow their workspace, and is captured
 // for those that come after it.
-Result<void> ModelExecutor::run_graph(const Step& step) {
+Result<void> ModelExecutor::run_graph(const Step& step, Dispatch::StepManner manner) {
   const int rows = bucket_of(static_cast<int>(step.decode.size()));
   const StepInputs inputs = FIB_TRY(packer_.pack(step, rows, StepPacker::Use::kGraph));
+  if (manner == Dispatch::StepManner::kCallByCall) return forward(inputs, {}, {});
   if (const auto found = graphs_.find(rows); found != graphs_.end()) {
     return found->second->launch();
   }
@@ -205,7 +230,7 @@ Result<void> ModelExecutor::forward(const StepInputs& inputs, LayerRange prefill
     const int rows = has_prefill ? all_rows : inputs.decode_rows;
     if (rows == 0) continue;
     if (has_prefill && layer == prefill_layers.begin && layer > 0) {
-      FIB_CHECK(move_stash(StashMove::kRestore, inputs.decode_rows, inputs.prefill_rows));
+      FIB_CHECK(restore_stash(inputs.decode_rows, inputs.prefill_rows));
     }
     if (layer == 0) {
       const Operand in[] = {hidden(a.residual[0], rows), input_norms_[at]};
@@ -219,7 +244,8 @@ Result<void> ModelExecutor::forward(const StepInputs& inputs, LayerRange prefill
     FIB_CHECK(layers_[at].ffn->run(inputs, rows, a));
     FIB_CHECK(probe(layer, rows));
     if (has_prefill && layer + 1 == prefill_layers.end && layer + 1 < num_layers) {
-      FIB_CHECK(move_stash(StashMove::kSave, inputs.decode_rows, inputs.prefill_rows));
+      // The layers that follow write other rows of these buffers alone.
+      unstashed_ = {a.current, inputs.decode_rows, inputs.prefill_rows};
     }
   }
   return project(inputs, wanted);
@@ -243,21 +269,27 @@ Result<void> ModelExecutor::normalise(int rows, Operand weight) {
   return add_norm_->run({.inputs = in, .outputs = out});
 }
 
-Result<void> ModelExecutor::move_stash(StashMove move, int first_row, int rows) {
-  const std::pair<DeviceArray*, DeviceArray*> pairs[] = {
-      {&activations_.residual[static_cast<size_t>(activations_.current)], &stash_residual_},
-      {&activations_.delta, &stash_delta_}};
-  const size_t bytes = static_cast<size_t>(rows) * row_bytes();
-  if (move == StashMove::kRestore && stash_rows_ != rows) {
+Result<void> ModelExecutor::restore_stash(int first_row, int rows) {
+  if (stash_rows_ != rows) {
     throw std::logic_error("a cohort goes on with other rows than it was stashed with");
   }
+  const size_t offset = static_cast<size_t>(first_row) * row_bytes();
+  const size_t bytes = static_cast<size_t>(rows) * row_bytes();
+  Activations& a = activations_;
+  FIB_CHECK(device_.copy(a.residual[static_cast<size_t>(a.current)].data() + offset,
+                         stash_residual_.data(), bytes));
+  return device_.copy(a.delta.data() + offset, stash_delta_.data(), bytes);
+}
+
+Result<void> ModelExecutor::save_stash() {
+  const auto [buffer, first_row, rows] = unstashed_;
+  if (rows == 0) return {};
+  const size_t offset = static_cast<size_t>(first_row) * row_bytes();
+  const size_t bytes = static_cast<size_t>(rows) * row_bytes();
   stash_rows_ = rows;
-  for (const auto& [working, stash] : pairs) {
-    std::byte* at = working->data() + static_cast<size_t>(first_row) * row_bytes();
-    FIB_CHECK(move == StashMove::kSave ? device_.copy(stash->data(), at, bytes)
-                                       : device_.copy(at, stash->data(), bytes));
-  }
-  return {};
+  FIB_CHECK(device_.copy(stash_residual_.data(),
+                         activations_.residual[static_cast<size_t>(buffer)].data() + offset, bytes));
+  return device_.copy(stash_delta_.data(), activations_.delta.data() + offset, bytes);
 }
 
 // Logits of the decode rows, then of the wanted prefill rows. With prefill rows these are gathered

@@ -43,6 +43,7 @@ class ModelExecutor : public Executor {
   const ExecutorLimits& limits() const override { return limits_; }
   Result<StepResult> run(const Step& step) override;
   void drop_stash() override { stash_rows_ = 0; }
+  bool tend() override;
 
   const ModelConfig& config() const { return config_; }
   ModelMemory memory() const;
@@ -59,16 +60,18 @@ class ModelExecutor : public Executor {
   Result<void> open();
   Result<int> choose_num_pages() const;
 
+  Result<StepResult> try_run(const Step& step);
   Result<void> run_eager(const Step& step);
-  Result<void> run_graph(const Step& step);
+  Result<void> run_graph(const Step& step, Dispatch::StepManner manner);
   // Everything from token ids to logits; `wanted`: rows of prefill whose logits are wanted.
   Result<void> forward(const StepInputs& inputs, LayerRange prefill_layers,
                        const std::vector<int>& wanted);
   Result<void> embed(const StepInputs& inputs, int rows);
   Result<void> normalise(int rows, Operand weight);      // residual + delta -> residual, normed
   Result<void> project(const StepInputs& inputs, const std::vector<int>& wanted);
-  enum class StashMove { kSave, kRestore };
-  Result<void> move_stash(StashMove move, int first_row, int rows);
+  Result<void> restore_stash(int first_row, int rows);
+  Result<void> save_stash();
+  void drop_old_graphs();
   Result<void> probe(int layer, int rows);
   int bucket_of(int rows) const;
 
@@ -89,6 +92,11 @@ class ModelExecutor : public Executor {
   Activations activations_;
   DeviceArray stash_residual_, stash_delta_;  // bfloat16 [max_step_tokens, hidden_size]
   int stash_rows_ = 0;
+  // Of the step under way: rows to be stashed when all of it is done, so that it can be done again.
+  struct {
+    int buffer = 0;  // of Activations::residual
+    int first_row = 0, rows = 0;
+  } unstashed_;
   std::vector<LayerBlocks> layers_;
   std::vector<Operand> input_norms_, post_norms_;  // bfloat16 [hidden_size], a layer each
   Operand final_norm_, embedding_;
@@ -102,6 +110,7 @@ class ModelExecutor : public Executor {
   StepPacker packer_;
   TokenPicker picker_;
   std::map<int, std::unique_ptr<DeviceGraph>> graphs_;  // by rows
+  uint64_t graph_generation_ = 0;                       // of the dispatch's kernels in them
   Probe probe_;
 };
 

@@ -34,6 +34,7 @@ class FakeEngine : public Engine {
   Result<RequestId> submit(EngineRequest request) override;
   void cancel(RequestId id) override;
   EngineStats stats() const override;
+  void wake() override {}
   void drain() override;
 
   void lose_device();  // as its stats tell
