@@ -4,6 +4,7 @@
 
 #include "harness/abi/fib/cpu.h"
 #include "runners/cpu/host_cpu.h"
+#include "runners/worker/signature_definitions.h"
 #include "signatures/base/file.h"
 #include "signatures/base/hash.h"
 
@@ -12,17 +13,6 @@ namespace {
 
 constexpr const char* kSourceFolder = "source";
 constexpr const char* kLogName = "compile.log";
-
-std::vector<std::pair<std::string, std::string>> definitions_of(const Signature& signature) {
-  std::vector<std::pair<std::string, std::string>> definitions;
-  for (const Axis& axis : signature.axes) {
-    if (axis.kind == Axis::Kind::kConst)
-      definitions.emplace_back("FIB_AXIS_" + axis.name, std::to_string(axis.value));
-  }
-  for (const auto& [name, value] : signature.fib.parameters)
-    definitions.emplace_back("FIB_PARAM_" + name, fmt::format("{:.9g}", value));
-  return definitions;
-}
 
 Result<std::string> build_key(const BuildRequest& request, const SolutionManifest& manifest,
                               const Toolchain& toolchain) {
@@ -35,7 +25,8 @@ Result<std::string> build_key(const BuildRequest& request, const SolutionManifes
     hasher.add(uint64_t{flags->size()});
     for (const std::string& flag : *flags) hasher.add(flag);
   }
-  for (const auto& [name, value] : definitions_of(request.signature)) hasher.add(name).add(value);
+  for (const auto& [name, value] : signature_definitions(request.signature))
+    hasher.add(name).add(value);
   hasher.add(uint64_t{request.solution.sources.size()});
   for (const SourceFile& source : request.solution.sources)
     hasher.add(source.path).add(source.content);
@@ -58,9 +49,14 @@ Result<void> write_sources(const Solution& solution, const std::filesystem::path
 
 }  // namespace
 
+std::vector<std::string> cpu_object_flags(std::string_view march) {
+  return {"-O3", fmt::format("-march={}", march), "-fno-plt"};
+}
+
 std::vector<std::string> cpu_compile_flags() {
-  // A symbol that is missing shall be a compile error, not a crash.
-  return {"-O3", "-march=native", "-fno-plt", "-Wl,--no-undefined"};
+  std::vector<std::string> flags = cpu_object_flags("native");
+  flags.push_back("-Wl,--no-undefined");  // a missing symbol shall be a compile error, no crash
+  return flags;
 }
 
 Result<BuildOutcome> build_cpu_solution(const BuildRequest& request, const Toolchain& toolchain,
@@ -82,14 +78,14 @@ Result<BuildOutcome> build_cpu_solution(const BuildRequest& request, const Toolc
   const auto published =
       cache.publish(artifact->build_key, [&](const std::filesystem::path& folder) -> Result<void> {
         FIB_CHECK(write_sources(request.solution, folder / kSourceFolder));
-        compiled = FIB_TRY(
-            compile_shared_object({.toolchain = toolchain,
-                                   .source_folder = folder / kSourceFolder,
-                                   .sources = {artifact->manifest.entry},
-                                   .definitions = definitions_of(request.signature),
-                                   .flags = artifact->manifest.flags,
-                                   .output = folder / kCpuLibraryName,
-                                   .timeout_s = request.timeout_s}));
+        compiled =
+            FIB_TRY(compile_shared_object({.toolchain = toolchain,
+                                           .source_folder = folder / kSourceFolder,
+                                           .sources = {artifact->manifest.entry},
+                                           .definitions = signature_definitions(request.signature),
+                                           .flags = artifact->manifest.flags,
+                                           .output = folder / kCpuLibraryName,
+                                           .timeout_s = request.timeout_s}));
         if (!compiled.ok) return fail(ErrorCode::kInvalidInput, "it doesn't compile");
         return write_file_atomically(folder / kLogName, compiled.log);
       });

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <future>
 
+#include "runners/worker/signature_definitions.h"
 #include "signatures/base/file.h"
 #include "signatures/base/hash.h"
 
@@ -17,19 +18,6 @@ namespace fs = std::filesystem;
 constexpr size_t kMaxLogBytes = 16 << 10;
 constexpr double kHarnessTimeout = 120.0;
 constexpr double kMaxTimeout = 600.0;
-
-// -D for every const axis and parameter: the same for the kernels and for plan.cpp.
-std::vector<std::pair<std::string, std::string>> definitions_of(const Signature& signature) {
-  std::vector<std::pair<std::string, std::string>> definitions;
-  for (const Axis& axis : signature.axes) {
-    if (axis.kind != Axis::Kind::kConst) continue;
-    definitions.emplace_back("FIB_AXIS_" + axis.name, std::to_string(axis.value));
-  }
-  for (const auto& [name, value] : signature.fib.parameters) {
-    definitions.emplace_back("FIB_PARAM_" + name, fmt::format("{:.9g}", value));
-  }
-  return definitions;
-}
 
 std::string shorten(std::string log) {
   if (log.size() <= kMaxLogBytes) return log;
@@ -74,7 +62,7 @@ Result<NvrtcRequest> device_request(const BuildRequest& request, const SolutionM
     }
   }
   device.options = std::move(options);
-  for (const auto& [name, value] : definitions_of(request.signature)) {
+  for (const auto& [name, value] : signature_definitions(request.signature)) {
     device.options.push_back(fmt::format("-D{}={}", name, value));
   }
   bool names_standard = false;
@@ -195,7 +183,7 @@ Result<BuildOutcome> CudaBuilder::build(const BuildRequest& request) {
     CompileRequest host{.toolchain = toolchain_,
                         .source_folder = folder / "source",
                         .sources = {manifest.plan},
-                        .definitions = definitions_of(request.signature),
+                        .definitions = signature_definitions(request.signature),
                         .output = folder / "plan.so",
                         .timeout_s = timeout_s};
     for (const std::string& flag : manifest.flags) {

@@ -57,24 +57,25 @@ fs::path prefix_of(const fs::path& compiler) {
 
 // A source could include, or have assembled, any file that the harness can read: expected values,
 // other people's solutions. Without Landlock that door stays open.
-Result<FileDescriptor> confine(const CompileRequest& request) {
+Result<FileDescriptor> confine(const ToolRequest& request) {
   if (landlock_abi() == 0) return FileDescriptor();
   AllowedPaths allowed{.readable = system_folders(),
-                       .writable = {request.output.parent_path(), "/dev/null"}};
-  const fs::path prefix = prefix_of(request.toolchain.compiler);
-  if (prefix != prefix.root_path()) allowed.readable.push_back(prefix);
-  allowed.readable.push_back(request.source_folder);
-  if (!request.toolchain.include_folder.empty()) {
-    allowed.readable.push_back(request.toolchain.include_folder);
+                       .writable = {request.output_folder, "/dev/null"}};
+  for (const fs::path& program : {request.toolchain.compiler, request.program}) {
+    const fs::path prefix = prefix_of(program);
+    if (prefix != prefix.root_path()) allowed.readable.push_back(prefix);
   }
+  allowed.readable.push_back(request.working_folder);
+  allowed.readable.insert(allowed.readable.end(), request.readable.begin(), request.readable.end());
   return landlock_ruleset(allowed);
 }
 
-std::vector<std::string> arguments_of(const CompileRequest& request) {
-  std::vector<std::string> arguments = {
-      "-std=c++20", "-fPIC", "-shared",
-      // __FILE__ and debug information are the same everywhere
-      fmt::format("-ffile-prefix-map={}/=", request.source_folder.string())};
+std::vector<std::string> arguments_of(const CompileRequest& request,
+                                      const std::vector<std::string>& kind) {
+  std::vector<std::string> arguments = {"-std=c++20", "-fPIC"};
+  arguments.insert(arguments.end(), kind.begin(), kind.end());
+  // __FILE__ and debug information are the same everywhere
+  arguments.push_back(fmt::format("-ffile-prefix-map={}/=", request.source_folder.string()));
   if (!request.toolchain.include_folder.empty()) {
     arguments.push_back("-I" + request.toolchain.include_folder.string());
   }
@@ -106,6 +107,23 @@ std::string shorten(std::string log, const CompileRequest& request) {
   return log;
 }
 
+Result<CompileOutcome> compile(const CompileRequest& request,
+                               const std::vector<std::string>& kind) {
+  ToolRequest tool{.toolchain = request.toolchain,
+                   .program = request.toolchain.compiler,
+                   .arguments = arguments_of(request, kind),
+                   .working_folder = request.source_folder,
+                   .output_folder = request.output.parent_path(),
+                   .timeout_s = request.timeout_s,
+                   .memory_bytes = request.memory_bytes};
+  if (!request.toolchain.include_folder.empty()) {
+    tool.readable.push_back(request.toolchain.include_folder);
+  }
+  CompileOutcome outcome = FIB_TRY(run_tool(tool));
+  outcome.log = shorten(std::move(outcome.log), request);
+  return outcome;
+}
+
 }  // namespace
 
 Result<Toolchain> find_host_compiler(const fs::path& compiler, std::string_view search_path) {
@@ -122,14 +140,14 @@ Result<Toolchain> find_host_compiler(const fs::path& compiler, std::string_view 
               toolchain.compiler.string(), kInstall);
 }
 
-Result<CompileOutcome> compile_shared_object(const CompileRequest& request) {
+Result<CompileOutcome> run_tool(const ToolRequest& request) {
   const FileDescriptor ruleset = FIB_TRY(confine(request));
   const auto begin = std::chrono::steady_clock::now();
   const auto child = FIB_TRY(ChildProcess::start(
-      {.executable = request.toolchain.compiler,
-       .arguments = arguments_of(request),
-       .environment = environment_for(request.toolchain.compiler, request.output.parent_path()),
-       .working_folder = request.source_folder,
+      {.executable = request.program,
+       .arguments = request.arguments,
+       .environment = environment_for(request.toolchain.compiler, request.output_folder),
+       .working_folder = request.working_folder,
        .landlock_ruleset = ruleset.get(),
        .limits = {.address_space_bytes = request.memory_bytes,
                   .file_bytes = kMaxObjectBytes,
@@ -142,14 +160,38 @@ Result<CompileOutcome> compile_shared_object(const CompileRequest& request) {
   outcome.ms =
       std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count();
   outcome.ok = !outcome.timed_out && exit.signal == 0 && exit.code == 0;
-  outcome.log = shorten(child->output(), request);
+  outcome.log = child->output();
+  const bool is_compiler = request.program == request.toolchain.compiler;
+  const std::string name = is_compiler ? "the compiler" : request.program.filename().string();
   if (outcome.timed_out) {
     outcome.log +=
-        fmt::format("\nthe compiler took longer than {} s and was stopped\n", request.timeout_s);
+        fmt::format("\n{} took longer than {} s and was stopped\n", name, request.timeout_s);
   } else if (!outcome.ok && (exit.signal != 0 || outcome.log.empty())) {
-    outcome.log += fmt::format("\nthe compiler {}\n", exit.describe());
+    outcome.log += fmt::format("\n{} {}\n", name, exit.describe());
   }
   return outcome;
+}
+
+Result<CompileOutcome> compile_shared_object(const CompileRequest& request) {
+  return compile(request, {"-shared"});
+}
+
+Result<CompileOutcome> compile_object(const CompileRequest& request) {
+  std::vector<std::string> kind = {"-r", "-nostdlib", "-Wl,--force-group-allocation"};
+  // Static variables of inline functions are otherwise one for the whole process, whatever objects
+  // they come from. clang++ has them that way only where it is asked to.
+  if (request.toolchain.version.find("clang") == std::string::npos) {
+    kind.push_back("-fno-gnu-unique");
+  }
+  return compile(request, kind);
+}
+
+Result<fs::path> find_tool(const Toolchain& toolchain, std::string_view name) {
+  const std::string path =
+      fmt::format("{}:{}", toolchain.compiler.parent_path().string(), kSystemSearchPath);
+  if (auto found = search(name, path)) return *found;
+  return fail(ErrorCode::kEnvironment, fmt::format("no such program in {}", path),
+              std::string(name), "install binutils");
 }
 
 }  // namespace fib

@@ -49,4 +49,25 @@ struct CompileOutcome {
 // C++20, -fPIC -shared. An Error only if the compiler can't be started.
 Result<CompileOutcome> compile_shared_object(const CompileRequest& request);
 
+// One relocatable object of all the sources, whose inline functions are its own: they stand in no
+// COMDAT group, so that a linker doesn't take another object's function of the same name for them.
+Result<CompileOutcome> compile_object(const CompileRequest& request);
+
+// Any program of the toolchain, bounded the same way: the compiler as a linker, objcopy.
+struct ToolRequest {
+  const Toolchain& toolchain;
+  std::filesystem::path program;  // absolute
+  std::vector<std::string> arguments;
+  std::filesystem::path working_folder;         // absolute; readable
+  std::vector<std::filesystem::path> readable;  // files and folders besides the system's
+  std::filesystem::path output_folder;          // absolute; it may write only there
+  double timeout_s = 120.0;
+  size_t memory_bytes = size_t{8} << 30;
+};
+// An Error only if the program can't be started. The log is as the program wrote it.
+Result<CompileOutcome> run_tool(const ToolRequest& request);
+
+// "objcopy", "ar": beside the compiler, or on the system's path. kEnvironment if there is none.
+Result<std::filesystem::path> find_tool(const Toolchain& toolchain, std::string_view name);
+
 }  // namespace fib

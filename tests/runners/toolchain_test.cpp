@@ -57,6 +57,38 @@ TEST_F(CompileTest, MakesASharedObject) {
   ::dlclose(object);
 }
 
+// Two objects may have inline functions and variables of one name that differ: no linker may take
+// one's for the other's.
+TEST_F(CompileTest, AnObjectsInlineFunctionsStandInNoGroup) {
+  sources_.write("kernel.cpp", R"(
+    inline int shared() { static int calls = 0; return ++calls; }
+    extern "C" int fib_run(const void*) { return shared(); })");
+  const auto object = output_.path() / "kernel.o";
+  const auto outcome = compile_object({.toolchain = toolchain_,
+                                       .source_folder = sources_.path(),
+                                       .sources = {"kernel.cpp"},
+                                       .output = object});
+  ASSERT_TRUE(outcome) << outcome.error().to_string();
+  ASSERT_TRUE(outcome->ok) << outcome->log;
+  const auto readelf = find_tool(toolchain_, "readelf");
+  ASSERT_TRUE(readelf) << readelf.error().to_string();
+  const auto listed = run_tool({.toolchain = toolchain_,
+                                .program = *readelf,
+                                .arguments = {"-gsW", "kernel.o"},
+                                .working_folder = output_.path(),
+                                .output_folder = output_.path()});
+  ASSERT_TRUE(listed) << listed.error().to_string();
+  EXPECT_THAT(listed->log, AllOf(HasSubstr("There are no section groups"), HasSubstr("fib_run"),
+                                 Not(HasSubstr("UNIQUE"))));
+}
+
+TEST_F(CompileTest, AToolThatIsMissingIsNamed) {
+  const auto found = find_tool(toolchain_, "no-such-tool");
+  ASSERT_FALSE(found);
+  EXPECT_EQ(found.error().code, ErrorCode::kEnvironment);
+  EXPECT_EQ(found.error().where, "no-such-tool");
+}
+
 TEST_F(CompileTest, ErrorsStandInTheAuthorsFile) {
   const CompileOutcome outcome = compile("int one() {\n  return two;\n}\n");
   EXPECT_FALSE(outcome.ok);
