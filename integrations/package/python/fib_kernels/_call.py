@@ -1,0 +1,250 @@
+"""A call bound to shapes: the C structs are filled once, later calls only change addresses."""
+
+from __future__ import annotations
+
+import ctypes
+import numbers
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+from . import _abi
+from ._arrays import Arrays, Description, Place
+from ._signature import Signature
+
+_WORDS_A_TENSOR = ctypes.sizeof(_abi.Tensor) // 8
+
+_ERRORS = {
+    _abi.INVALID_ARGUMENT: ValueError,
+    _abi.NOT_FOUND: LookupError,
+    _abi.UNSUPPORTED: NotImplementedError,
+    _abi.OUT_OF_MEMORY: MemoryError,
+}
+
+
+def raise_error(api: _abi.Api, status: int, where: str) -> NoReturn:
+    """What the C interface says about a call that failed, as an exception."""
+    raise _ERRORS.get(status, RuntimeError)(f"{where}: {api.last_error().decode()}")
+
+
+def require(condition: bool, message: Callable[[], str]) -> None:
+    """For Signature.solve() with shapes that are numbers."""
+    if not condition:
+        raise ValueError(message())
+
+
+def describe_inputs(
+    signature: Signature, arrays: Arrays, inputs: Sequence[Any]
+) -> list[Description | None]:
+    """Of host scalars, and of inputs that are None: None."""
+    if len(inputs) != len(signature.inputs):
+        raise TypeError(f"{len(inputs)} inputs were given to {signature}")
+    return [
+        None if spec.is_host_scalar or value is None else arrays.describe(value, spec)
+        for value, spec in zip(inputs, signature.inputs)
+    ]
+
+
+def place_of(descriptions: Sequence[Description | None]) -> Place:
+    """The first tensor's; that all others are there too is checked behind the C interface."""
+    for description in descriptions:
+        if description is not None:
+            return description.place
+    raise TypeError("no argument is a tensor of the signature")
+
+
+def read_scalar(signature: Signature, index: int, value: Any) -> float:
+    if not isinstance(value, numbers.Real):
+        raise TypeError(
+            f"{signature.name}: {signature.inputs[index].name} is a number, not {type(value)}"
+        )
+    return float(value)
+
+
+class _Tensors:
+    """An array of DLTensors whose addresses are set apart from the rest."""
+
+    def __init__(self, descriptions: Sequence[Description | None]):
+        count = max(1, len(descriptions))
+        self.tensors = (_abi.Tensor * count)()
+        self.addresses = (ctypes.c_uint64 * (_WORDS_A_TENSOR * count)).from_buffer(self.tensors)
+        self._kept: list[Any] = []
+        for tensor, description in zip(self.tensors, descriptions):
+            if description is None:
+                continue
+            tensor.device = _abi.Place(*description.place)
+            tensor.dtype = _abi.DType(*description.dtype, 1)
+            tensor.ndim = len(description.shape)
+            tensor.shape = self._numbers(description.shape)
+            if description.strides is not None:
+                tensor.strides = self._numbers(description.strides)
+
+    def _numbers(self, values: Sequence[int]) -> Any:
+        array = (ctypes.c_int64 * max(1, len(values)))(*values)
+        self._kept.append(array)
+        return array
+
+
+class BoundCall:
+    """One signature with these shapes, on one device, called by one thread."""
+
+    def __init__(
+        self,
+        api: _abi.Api,
+        op: int,
+        signature: Signature,
+        arrays: Arrays,
+        inputs: Sequence[Any],
+        out: Sequence[Any] | None,
+    ):
+        described = describe_inputs(signature, arrays, inputs)
+        for spec, description in zip(signature.inputs, described):
+            if description is None and not spec.is_host_scalar:
+                raise TypeError(f"{signature.name}: {spec.name} is None")
+        self._api = api
+        self._launch = api.launch
+        self._op = op
+        self._signature = signature
+        self._arrays = arrays
+        self._place = place_of(described)
+        axes = signature.solve([d.shape if d is not None else None for d in described], require)
+        made = [(spec, tuple(axes[axis] for axis in spec.axes)) for spec in signature.own_outputs]
+        if out is None:
+            self._makers = [arrays.maker(spec, shape, inputs) for spec, shape in made]
+            own = [Description(self._place, spec.dtype_code, shape, None) for spec, shape in made]
+        elif len(out) == len(made):
+            own = [arrays.describe(value, spec) for value, (spec, _) in zip(out, made)]
+        else:
+            raise TypeError(f"{len(out)} outputs were given to {signature}")
+
+        # Which of the arrays each DLTensor of the call is.
+        names = [spec.name for spec in signature.inputs]
+        self._scalars_at = [i for i, spec in enumerate(signature.inputs) if spec.is_host_scalar]
+        self._tensors_at = [i for i, spec in enumerate(signature.inputs) if not spec.is_host_scalar]
+        self._outputs_at: list[int] = []
+        self._in_place: list[tuple[int, int]] = []  # output, input
+        outputs: list[Description | None] = []
+        for j, spec in enumerate(signature.outputs):
+            if spec.in_place_of is None:
+                outputs.append(own[len(self._outputs_at)])
+                self._outputs_at.append(j)
+            else:
+                i = names.index(spec.in_place_of)
+                outputs.append(described[i])
+                self._in_place.append((j, i))
+
+        self._inputs = _Tensors(described)
+        self._outputs = _Tensors(outputs)
+        self._scalars = (ctypes.c_double * max(1, len(inputs)))()
+        self._call = _abi.Call(
+            struct_size=ctypes.sizeof(_abi.Call),
+            num_inputs=len(inputs),
+            num_outputs=len(outputs),
+            inputs=self._inputs.tensors,
+            outputs=self._outputs.tensors,
+            scalars=self._scalars,
+        )
+        self._address = ctypes.addressof(self._call)
+        needed = ctypes.c_size_t()
+        status = api.workspace_bytes(op, self._address, needed)
+        if status != _abi.OK:
+            raise_error(api, status, signature.name)
+        self._workspace_bytes = needed.value
+        self._is_prepared = False
+
+    def __call__(
+        self, inputs: Sequence[Any], out: Sequence[Any] | None, prepared: Any, workspace: Any
+    ) -> Any:
+        arrays = self._arrays
+        pointer = arrays.pointer
+        used = arrays.readable(inputs)
+        if self._in_place:
+            written = [inputs[i] for _, i in self._in_place]
+            in_place = arrays.writable(written)
+            used = list(used)
+            for (_, i), value in zip(self._in_place, in_place):
+                used[i] = value
+        if out is None:
+            out = results = [make() for make in self._makers]
+        else:
+            results = arrays.writable(out)
+
+        addresses = self._inputs.addresses
+        for i in self._tensors_at:
+            addresses[_WORDS_A_TENSOR * i] = pointer(used[i])
+        for i in self._scalars_at:
+            self._scalars[i] = read_scalar(self._signature, i, inputs[i])
+        addresses = self._outputs.addresses
+        for j, value in zip(self._outputs_at, results):
+            addresses[_WORDS_A_TENSOR * j] = pointer(value)
+        for j, i in self._in_place:
+            addresses[_WORDS_A_TENSOR * j] = pointer(used[i])
+
+        call = self._call
+        if self._workspace_bytes:  # kept alive until the call is enqueued
+            if workspace is None:
+                block = arrays.block(self._workspace_bytes, self._place)
+            else:
+                (block,) = arrays.writable((workspace,))
+            call.workspace = pointer(block)
+            call.workspace_bytes = arrays.size_bytes(block)
+        if prepared is not None:
+            self._is_prepared = True
+            (prepared,) = arrays.readable((prepared,))
+            call.prepared = pointer(prepared)
+            call.prepared_bytes = arrays.size_bytes(prepared)
+        elif self._is_prepared:  # as it was last time
+            self._is_prepared = False
+            call.prepared = None
+            call.prepared_bytes = 0
+        if self._place[0] == _abi.CUDA:
+            call.stream = arrays.stream(self._place[1])
+        status = self._launch(self._op, self._address)
+        if status != _abi.OK:
+            raise_error(self._api, status, self._signature.name)
+
+        if self._in_place:
+            arrays.give_back(written, in_place)
+        arrays.give_back(out, results)
+        if len(out) == 1:
+            return out[0]
+        return tuple(out) if out else None
+
+
+def prepare(
+    api: _abi.Api,
+    op: int,
+    signature: Signature,
+    arrays: Arrays,
+    descriptions: Sequence[Description | None],
+    inputs: Sequence[Any],
+) -> tuple[Any, bool] | None:
+    """The weights among the inputs, laid out; and whether they are not read any more. None: no
+    kernel wants them otherwise than they are."""
+    tensors = _Tensors(descriptions)
+    used = arrays.readable(inputs)
+    for i, description in enumerate(descriptions):
+        if description is not None:
+            tensors.addresses[_WORDS_A_TENSOR * i] = arrays.pointer(used[i])
+    call = _abi.Call(
+        struct_size=ctypes.sizeof(_abi.Call),
+        num_inputs=len(descriptions),
+        inputs=tensors.tensors,
+    )
+    address = ctypes.addressof(call)
+    info = _abi.PrepareInfo(struct_size=ctypes.sizeof(_abi.PrepareInfo))
+    status = api.query_prepare(op, address, info)
+    if status == _abi.OK and info.bytes == 0:
+        return None
+    if status == _abi.OK:
+        place = place_of(descriptions)
+        data = arrays.block(info.bytes, place)
+        if info.workspace_bytes:
+            workspace = arrays.block(info.workspace_bytes, place)
+            call.workspace = arrays.pointer(workspace)
+            call.workspace_bytes = info.workspace_bytes
+        if place[0] == _abi.CUDA:
+            call.stream = arrays.stream(place[1])
+        status = api.prepare(op, address, arrays.pointer(data))
+    if status != _abi.OK:
+        raise_error(api, status, signature.name)
+    return data, bool(info.replaces_originals)
