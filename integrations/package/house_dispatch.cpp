@@ -10,6 +10,7 @@
 #include "integrations/package/dispatch.h"
 #include "integrations/package/house_solutions.h"
 #include "integrations/package/kernel_target.h"
+#include "integrations/package/signature_request.h"
 #include "integrations/package/taps.h"
 #include "runners/cpu/host_cpu.h"
 #include "signatures/catalog.h"
@@ -62,7 +63,6 @@ class HouseDispatch final : public Dispatch {
   }
 
  private:
-  Result<SignaturePtr> find(const SignatureRequest& request) const;
   // Thread-safe.
   Result<Built> build(const SignatureRequest& request) const;
   Result<Kernel*> load(const std::string& key, Built built);
@@ -76,25 +76,8 @@ class HouseDispatch final : public Dispatch {
   std::map<std::string, Kernel*> by_request_;
 };
 
-Result<SignaturePtr> HouseDispatch::find(const SignatureRequest& request) const {
-  SignaturePtr listed = FIB_TRY(catalog_.find(request.name));
-  if (request.parameters.empty()) return listed;
-  auto changed = std::make_shared<Signature>(*listed);
-  for (const auto& [name, value] : request.parameters) {
-    const auto parameter = changed->fib.parameters.find(name);
-    if (parameter == changed->fib.parameters.end()) {
-      std::string names;
-      for (const auto& [known, unused] : listed->fib.parameters) names += " '" + known + "'";
-      return fail(ErrorCode::kInvalidInput, fmt::format("there is no parameter '{}'", name),
-                  request.name, names.empty() ? "it has none" : "it has:" + names);
-    }
-    parameter->second = value;
-  }
-  return changed;
-}
-
 Result<Built> HouseDispatch::build(const SignatureRequest& request) const {
-  Built built{.signature = FIB_TRY(find(request))};
+  Built built{.signature = FIB_TRY(find_signature(catalog_, request))};
   std::string log;
   for (const Solution* solution : FIB_TRY(solutions_.for_signature(*built.signature))) {
     BuildOutcome outcome = FIB_TRY(target_->build(*solution, *built.signature));

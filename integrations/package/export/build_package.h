@@ -23,22 +23,23 @@
 namespace fib {
 
 struct PackageBuildOptions {
-  std::filesystem::path abi;              // harness/abi
-  std::filesystem::path c_header;         // integrations/package/include/fib_kernels.h
-  std::filesystem::path table_header;     // integrations/package/runtime/package_table.h's root:
-                                          // the folder that "integrations/..." is below
-  std::filesystem::path runtime_archive;  // libfib_kernels_runtime.a
-  std::filesystem::path device_sources;   // runners/cuda/device
-  std::filesystem::path cache_folder;     // objects of solutions are kept here
+  std::filesystem::path abi;                // harness/abi
+  std::filesystem::path c_header;           // integrations/package/include/fib_kernels.h
+  std::filesystem::path table_header;       // integrations/package/runtime/package_table.h's root:
+                                            // the folder that "integrations/..." is below
+  std::filesystem::path runtime_archive;    // libfib_kernels_runtime.a
+  std::filesystem::path device_sources;     // runners/cuda/device
+  std::filesystem::path cache_folder;       // objects of solutions are kept here
   std::filesystem::path worker_executable;  // the fib binary, for NVRTC
   CudaSearch cuda;
-  int threads = 1;                        // compilers at once
+  int threads = 1;          // compilers at once
+  std::string fib_version;  // of the fib that builds it, for the manifest
 };
 
 struct BuiltPackage {
   std::filesystem::path folder;
   std::string manifest;
-  uint64_t bytes = 0;                     // of the shared object
+  uint64_t bytes = 0;  // of the shared object
   // A solution that doesn't build for an architecture or level is left out there, if another one
   // serves the same calls; each with the compiler's message.
   std::vector<std::string> notes;

@@ -34,7 +34,7 @@ struct BucketChoice {
   std::vector<AxisInterval> where;  // axes that vary; one that isn't named is open
   size_t solution = 0;              // index into PackagedSignature::solutions
   Evidence evidence;
-  std::string reason;               // "1.42x over gemm-dots on 3 workloads, confirmed"
+  std::string reason;  // "1.42x over gemm-dots on 3 workloads, confirmed"
 };
 
 struct HardwareChoices {
@@ -44,7 +44,7 @@ struct HardwareChoices {
 };
 
 struct PackagedSignature {
-  SignaturePtr signature;  // with the parameters it is built with
+  SignaturePtr signature;              // with the parameters it is built with
   std::vector<double> own_parameters;  // the signature's own values, in the order of its parameters
   std::vector<Solution> solutions;     // distinct, of any target
   std::vector<HardwareChoices> hardware;
@@ -54,10 +54,13 @@ struct PackagedSignature {
 
 struct PackageSpec {
   std::string name = "fib-kernels";
-  std::string version;                         // "2026.11.22"
-  std::vector<PackagedSignature> signatures;   // distinct by name and parameters
-  std::vector<std::string> cuda_architectures; // "sm_90a"; empty: no device code
-  std::vector<std::string> cpu_levels;         // "native", "x86-64-v3", ...; empty: no host code
+  std::string version;                          // "2026.11.22"
+  std::vector<PackagedSignature> signatures;    // distinct by name and parameters
+  std::vector<std::string> cuda_architectures;  // "sm_90a"; empty: no device code
+  std::vector<std::string> cpu_levels;          // "native", "x86-64-v3", ...; empty: no host code
+  // Goes into the manifest as it is: "the house's solutions", "fib.db, policy confirmed, ...". Two
+  // packages that differ in nothing else differ in their bytes.
+  std::string created_from;
 };
 
 }  // namespace fib

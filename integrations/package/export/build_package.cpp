@@ -1,0 +1,83 @@
+#include "integrations/package/export/build_package.h"
+
+#include <algorithm>
+
+#include "integrations/package/export/check_spec.h"
+#include "integrations/package/export/compile_package.h"
+#include "integrations/package/export/link.h"
+#include "integrations/package/export/manifest.h"
+#include "integrations/package/export/package_files.h"
+#include "integrations/package/export/symbol_names.h"
+#include "integrations/package/export/table_source.h"
+
+namespace fib {
+namespace {
+
+namespace fs = std::filesystem;
+
+Result<void> make_folder(const fs::path& folder) {
+  std::error_code failed;
+  fs::create_directories(folder, failed);
+  if (failed) return fail(ErrorCode::kIo, failed.message(), folder.string());
+  return {};
+}
+
+// Sorted, so that they are linked in the same order each time; signatures may share objects.
+std::vector<fs::path> objects_of(const CompiledPackage& package) {
+  std::vector<fs::path> objects;
+  for (const auto& solutions : package.solutions) {
+    for (const CompiledSolution& solution : solutions) {
+      if (solution.plan) objects.push_back(solution.plan->file);
+      for (const CpuObject& object : solution.cpu) objects.push_back(object.file);
+    }
+  }
+  std::sort(objects.begin(), objects.end());
+  objects.erase(std::unique(objects.begin(), objects.end()), objects.end());
+  return objects;
+}
+
+// Returns its size.
+Result<uint64_t> make_shared_object(const TableSource& source, const CompiledPackage& package,
+                                    const Toolchain& toolchain, const PackageBuildOptions& options,
+                                    const fs::path& staging) {
+  const fs::path work = staging / "link", library = staging / "lib/libfib_kernels.so";
+  FIB_CHECK(make_folder(work));
+  FIB_CHECK(make_folder(library.parent_path()));
+  const fs::path linked =
+      FIB_TRY(link_package({.toolchain = toolchain,
+                            .source = source,
+                            .objects = objects_of(package),
+                            .table_header = fs::absolute(options.table_header),
+                            .runtime_archive = fs::absolute(options.runtime_archive),
+                            .folder = work}));
+  std::error_code failed;
+  fs::rename(linked, library, failed);
+  if (!failed) fs::remove_all(work, failed);
+  if (failed) return fail(ErrorCode::kIo, failed.message(), library.string());
+  return fs::file_size(library);
+}
+
+}  // namespace
+
+Result<BuiltPackage> build_package(const PackageSpec& spec, const PackageBuildOptions& options,
+                                   const fs::path& folder, const PackageProgress& progress) {
+  FIB_CHECK(check_package_spec(spec));
+  PackageStaging staging = FIB_TRY(PackageStaging::open(folder));
+  const SolutionObjects objects = FIB_TRY(SolutionObjects::open(options.abi, options.cache_folder));
+  const CompiledPackage package = FIB_TRY(compile_package(spec, objects, options, progress));
+
+  const std::vector<std::string> tvm_ffi = tvm_ffi_names(package.spec);
+  const std::vector<SolutionFolder> sources = solution_folders(package.spec);
+  BuiltPackage built{.folder = staging.target(), .notes = package.notes};
+  built.manifest =
+      dump_json_pretty(package_manifest(package, sources, tvm_ffi, options.fib_version)) + "\n";
+  built.bytes = FIB_TRY(make_shared_object(table_source(package, tvm_ffi, built.manifest), package,
+                                           objects.toolchain(), options, staging.path()));
+  FIB_CHECK(write_build_files(package.spec, staging.path()));
+  FIB_CHECK(
+      write_shared_files(package.spec, built.manifest, sources, options.c_header, staging.path()));
+  FIB_CHECK(staging.commit());
+  return built;
+}
+
+}  // namespace fib
