@@ -38,7 +38,7 @@ struct DeviceBinary {
 };
 
 struct CudaCode {
-  FibPlanEntry plan = nullptr;     // null: no cuda code
+  FibPlanEntry plan = nullptr;  // null: no cuda code
   Rows<DeviceBinary> binaries;
 };
 
@@ -81,8 +81,8 @@ struct HardwareRow {
 
 struct SignatureRow {
   fib_kernels_signature_info info;  // with the parameters it was built with
-  Rows<int32_t> input_axes;    // for each input its ndim axes as indices into info.axes, in a row
-  Rows<int32_t> output_axes;   // the same for outputs
+  Rows<int32_t> input_axes;     // for each input its ndim axes as indices into info.axes, in a row
+  Rows<int32_t> output_axes;    // the same for outputs
   Rows<double> own_parameters;  // the signature's own values of info.parameters, which may differ
   Rows<SolutionRow> solutions;
   Rows<HardwareRow> hardware;
