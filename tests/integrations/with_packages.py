@@ -1,36 +1,37 @@
 #!/usr/bin/env python3
-"""Runs a Python script in an environment that has the official openai client.
+"""Runs a Python script in an environment that has packages from PyPI.
 
-    with_openai.py FOLDER SCRIPT ARGUMENT...
+    with_packages.py FOLDER PACKAGE==VERSION... SCRIPT ARGUMENT...
 
-The environment is made in FOLDER on the first call; whoever comes meanwhile waits for it. Where
-that can't be done (no python3-venv, no way to PyPI) it says so and exits 77, which ctest counts as
-skipped.
+The environment is made below FOLDER on the first call with these packages; whoever comes meanwhile
+waits for it. Where that can't be done (no python3-venv, no way to PyPI) it says so and exits 77,
+which ctest counts as skipped.
 """
 
 import fcntl
+import itertools
 import pathlib
 import shutil
 import subprocess
 import sys
 import tempfile
 
-PACKAGE = "openai==3.54.0"
 SKIPPED = 77
 
 
-def make_environment(folder):
+def make_environment(folder, packages):
     """Made beside its place and moved there when it is whole; scripts in it are not used."""
     staging = pathlib.Path(tempfile.mkdtemp(prefix=folder.name + ".", dir=folder.parent))
     try:
         for command in ([sys.executable, "-m", "venv", staging],
                         [staging / "bin/python", "-m", "pip", "install", "--quiet",
                          "--disable-pip-version-check", "--retries", "1", "--timeout", "20",
-                         PACKAGE]):
+                         "--only-binary", ":all:", *packages]):
             done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                   stderr=subprocess.STDOUT, text=True)
             if done.returncode != 0:
-                print(f"skipped: can't make an environment with {PACKAGE}: {done.stdout.strip()}")
+                print(f"skipped: can't make an environment with {' '.join(packages)}: "
+                      f"{done.stdout.strip()}")
                 sys.exit(SKIPPED)
         staging.rename(folder)
     finally:
@@ -38,13 +39,16 @@ def make_environment(folder):
 
 
 def main():
-    folder = pathlib.Path(sys.argv[1]) / PACKAGE.replace("==", "-")
+    root, *arguments = sys.argv[1:]
+    packages = list(itertools.takewhile(lambda argument: "==" in argument, arguments))
+    script = arguments[len(packages):]
+    folder = pathlib.Path(root) / "-".join(package.replace("==", "-") for package in packages)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with open(folder.with_name(folder.name + ".lock"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not folder.exists():
-            make_environment(folder)
-    sys.exit(subprocess.run([folder / "bin/python", "-B", *sys.argv[2:]]).returncode)
+            make_environment(folder, packages)
+    sys.exit(subprocess.run([folder / "bin/python", "-B", *script]).returncode)
 
 
 if __name__ == "__main__":
