@@ -83,8 +83,9 @@ def apply(
     Returns the outputs that aren't in place: one, or a tuple of them. On a card the work has only
     been enqueued then, on torch's current stream (the default stream for other libraries).
 
-    Raises TypeError, ValueError (an array doesn't fit), LookupError (no such signature or parameter),
-    NotImplementedError (no kernel for this hardware or shape), MemoryError or RuntimeError.
+    Raises TypeError, ValueError (an array doesn't fit), LookupError (no such signature, or not with
+    these parameters), NotImplementedError (no kernel for this hardware or shape), MemoryError or
+    RuntimeError.
     """
     return package().apply(
         name, *inputs, out=out, prepared=prepared, workspace=workspace, **parameters
@@ -92,7 +93,8 @@ def apply(
 
 
 def prepare(name: str, *inputs: Any, **parameters: float) -> Prepared | None:
-    """Lays out the weights among the inputs as the kernels want them, once, for apply()'s `prepared`.
+    """Lays out the weights among the inputs as the kernels want them, once, for apply()'s
+    `prepared`.
 
     Inputs that aren't weights may be None. Returns None where the kernels take weights as they are.
     """
@@ -105,5 +107,5 @@ def choose(name: str, *inputs: Any, **parameters: float) -> Choice | None:
 
 
 def set_num_threads(count: int) -> None:
-    """How many threads calls on the CPU use, before the first of them; 0, the default: one a core."""
+    """How many threads calls on the CPU use; set before the first of them. 0, the default: all."""
     package().set_num_threads(count)

@@ -1,7 +1,7 @@
 """The C interface of a package, include/fib_kernels.h of version 1, for ctypes: field for field."""
 
 import ctypes
-from ctypes import POINTER, c_char_p, c_double, c_int32, c_int64, c_size_t, c_uint32, c_uint64, c_void_p
+from ctypes import POINTER, c_char_p, c_double, c_int32, c_int64, c_size_t, c_uint32, c_void_p
 
 ABI_MAJOR = 1
 
@@ -42,7 +42,7 @@ class Tensor(ctypes.Structure):
         ("dtype", DType),
         ("shape", POINTER(c_int64)),
         ("strides", POINTER(c_int64)),
-        ("byte_offset", c_uint64),
+        ("byte_offset", ctypes.c_uint64),
     ]
 
 
@@ -169,7 +169,9 @@ class Api:
         try:
             get_api = self._library.fib_kernels_get_api
         except AttributeError:
-            raise ImportError(f"{path} is no kernel package: it has no fib_kernels_get_api") from None
+            raise ImportError(
+                f"{path} is no kernel package: it has no fib_kernels_get_api"
+            ) from None
         get_api.restype = POINTER(_Table)
         get_api.argtypes = (c_uint32,)
         table = get_api(ABI_MAJOR)

@@ -1,8 +1,7 @@
 """Arrays of other libraries: where they lie, what shape they have, and how to make one.
 
-An `Arrays` knows one library. `key` describes a call's arrays by what decides how it is bound: cheap
-to make and to compare, since it is made for every call. The rest is asked once for each key, but for
-`pointer`.
+An `Arrays` knows one library. `key` says all of a call's arrays that decides how the call is bound:
+it is made for every call, so it is cheap. `describe` says the same in DLPack's terms, once a key.
 """
 
 from __future__ import annotations

@@ -107,7 +107,7 @@ class Package:
         return self._api.hardware(handle).decode(), bool(self._api.has_winners(handle))
 
     def set_num_threads(self, count: int) -> None:
-        """How many threads calls on the CPU use; 0, as it is at first: one a core. Before the first
+        """How many threads calls on the CPU use; 0, as it is at first: all cores. Before the first
         call there."""
         if (_abi.CPU, 0) in self._devices:
             raise RuntimeError("the CPU is in use already; set its threads before the first call")

@@ -95,7 +95,9 @@ def _fake_functional(signature: Signature) -> Callable[..., Any]:
     def run(*inputs: Any, prepared: Any = None, **parameters: float | None) -> Any:
         axes = _axes(signature, inputs)
         outputs = tuple(
-            inputs[like].new_empty([axes[axis] for axis in spec.axes], dtype=getattr(torch, spec.dtype))
+            inputs[like].new_empty(
+                [axes[axis] for axis in spec.axes], dtype=getattr(torch, spec.dtype)
+            )
             for spec in made
         )
         if len(outputs) == 1:
