@@ -19,6 +19,7 @@ class CudaDevice final : public ServingDevice {
   const DeviceContext& context() const { return *context_; }
   // The kernels of fill_random, which a device can't compile for itself.
   void adopt(HarnessKernels kernels) { kernels_ = std::move(kernels); }
+  bool can_fill_random() const { return kernels_.has_value(); }
   // Makes the context the calling thread's. Everything below does so itself.
   Result<void> enter() const;
   // kWorkerLost if the device is lost, whatever the error was called.
@@ -53,5 +54,9 @@ class CudaDevice final : public ServingDevice {
   mutable std::thread::id thread_;  // that the context is current in
   bool is_capturing_ = false;
 };
+
+struct HouseDispatchOptions;
+// Compiles the kernels of fill_random, or takes them from the build cache.
+Result<void> adopt_harness_kernels(CudaDevice& device, const HouseDispatchOptions& options);
 
 }  // namespace fib

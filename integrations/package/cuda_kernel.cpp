@@ -312,21 +312,33 @@ class CudaKernels final : public KernelTarget {
   std::unique_ptr<CudaBuilder> builder_;
 };
 
+Result<std::unique_ptr<CudaBuilder>> open_builder(const HouseDispatchOptions& options) {
+  return CudaBuilder::open({.runner = {.cache_folder = options.cache_folder,
+                                       .worker_executable = options.worker_executable,
+                                       .include_folder = options.abi},
+                            .search = options.cuda,
+                            .device_source_folder = options.device_sources,
+                            .max_compiles = std::min(host_threads(), kMaxCompiles)});
+}
+
+Result<void> adopt_from(CudaBuilder& builder, CudaDevice& device) {
+  const std::string cubin = FIB_TRY(builder.harness_kernels(device.info().architecture));
+  FIB_CHECK(device.enter());
+  device.adopt(FIB_TRY(HarnessKernels::load(device.context(), std::as_bytes(std::span(cubin)))));
+  return {};
+}
+
 }  // namespace
+
+Result<void> adopt_harness_kernels(CudaDevice& device, const HouseDispatchOptions& options) {
+  return adopt_from(*FIB_TRY(open_builder(options)), device);
+}
 
 Result<std::unique_ptr<KernelTarget>> open_cuda_kernels(ServingDevice& device,
                                                         const HouseDispatchOptions& options) {
   auto& cuda = dynamic_cast<CudaDevice&>(device);
-  auto builder =
-      FIB_TRY(CudaBuilder::open({.runner = {.cache_folder = options.cache_folder,
-                                            .worker_executable = options.worker_executable,
-                                            .include_folder = options.abi},
-                                 .search = options.cuda,
-                                 .device_source_folder = options.device_sources,
-                                 .max_compiles = std::min(host_threads(), kMaxCompiles)}));
-  const std::string cubin = FIB_TRY(builder->harness_kernels(cuda.info().architecture));
-  FIB_CHECK(cuda.enter());
-  cuda.adopt(FIB_TRY(HarnessKernels::load(cuda.context(), std::as_bytes(std::span(cubin)))));
+  auto builder = FIB_TRY(open_builder(options));
+  FIB_CHECK(adopt_from(*builder, cuda));
   return std::make_unique<CudaKernels>(cuda, std::move(builder));
 }
 

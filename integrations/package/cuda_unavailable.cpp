@@ -1,6 +1,7 @@
 // Serving on the cuda target in a build without CUDA's headers: it says so.
 
 #include "integrations/package/kernel_target.h"
+#include "integrations/package/package_seat.h"
 
 namespace fib {
 namespace {
@@ -13,6 +14,10 @@ Failure unavailable() {
 }  // namespace
 
 Result<std::unique_ptr<ServingDevice>> open_cuda_device(int) { return unavailable(); }
+
+Result<std::unique_ptr<PackageSeat>> open_cuda_seat(ServingDevice&, const HouseDispatchOptions&) {
+  return unavailable();
+}
 
 Result<std::unique_ptr<KernelTarget>> open_cuda_kernels(ServingDevice&,
                                                         const HouseDispatchOptions&) {

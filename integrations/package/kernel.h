@@ -22,10 +22,8 @@ struct Operand {
   std::array<int64_t, kMaxRank> shape{};
   int rank = 0;
   double scalar = 0.0;                    // of a host scalar
-  // Host copy of an integer input that the signature marks host-visible. Null, as in calls that
-  // are captured into a graph and replayed with other values: then the plan may depend on the axes
-  // alone, which are taken as capacities (a longer kv_indices than kv_indptr says). A solution that
-  // can't do without refuses. It must stay at its place while a graph that holds the call lives.
+  // Host copy of an input, or null: what the device has there when the call runs, in a graph at
+  // each launch. So it must stay at its place while a graph that holds the call lives.
   const void* host = nullptr;
 
   static Operand tensor(const DeviceArray& array, std::initializer_list<int64_t> shape);
@@ -42,10 +40,20 @@ class PreparedWeights {
   virtual bool replaces_originals() const = 0;
 };
 
+// Whether a call's integers are known when it is made.
+enum class InputValues {
+  kOfThisCall,  // a plan may follow the host copies of inputs that the signature marks host-visible
+  // The call is, or is about to be, captured into a graph that is launched with other values: a plan
+  // may depend on the axes alone, which are taken as capacities (a longer kv_indices than kv_indptr
+  // says). A solution that can't do without values refuses, as it does where host copies are null.
+  kOfEachLaunch,
+};
+
 struct KernelCall {
   std::span<const Operand> inputs;   // signature order
   std::span<const Operand> outputs;  // signature order
   const PreparedWeights* prepared = nullptr;
+  InputValues values = InputValues::kOfThisCall;
 };
 
 class Kernel {

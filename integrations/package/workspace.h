@@ -3,6 +3,7 @@
 // Scratch memory that all kernels of a dispatch share: calls run one after the other.
 
 #include <algorithm>
+#include <span>
 #include <vector>
 
 #include "integrations/package/device.h"
@@ -12,6 +13,11 @@ namespace fib {
 class Workspace {
  public:
   explicit Workspace(ServingDevice& device) : device_(&device) {}
+
+  // All that there is now.
+  std::span<std::byte> whole() const {
+    return pieces_.empty() ? std::span<std::byte>() : std::span(pieces_.back().data(), size_);
+  }
 
   // At least `bytes`, content undefined. What was given out before stays allocated, because graphs
   // and bound plans hold its address; growing by at least half keeps the sum of it in bounds.

@@ -9,6 +9,7 @@ namespace fib {
 Result<std::unique_ptr<DeviceContext>> DeviceContext::open(CudaDriverPtr driver, int index) {
   std::unique_ptr<DeviceContext> context(new DeviceContext);
   const CudaDriver& cuda = *driver;
+  context->index_ = index;
   context->facts_ = FIB_TRY(read_device_facts(cuda, index));
   FIB_CHECK(cuda.check(cuda.cuDeviceGet(&context->device_, index), "cuDeviceGet"));
   FIB_CHECK(cuda.check(cuda.cuDevicePrimaryCtxRetain(&context->context_, context->device_),

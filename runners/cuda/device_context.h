@@ -26,6 +26,7 @@ class DeviceContext {
   CudaDriverPtr driver_ptr() const { return driver_; }
   const DeviceFacts& facts() const { return facts_; }
   CUstream stream() const { return stream_; }
+  int index() const { return index_; }  // as the driver counts cards
 
   // Until the stream is empty. kTimeout if it isn't in time; kWorkerLost with the driver's words
   // if a kernel has broken the context.
@@ -39,6 +40,7 @@ class DeviceContext {
  private:
   DeviceContext() = default;
   std::shared_ptr<CudaDriver> driver_;  // its own, which it may abandon
+  int index_ = 0;
   CUdevice device_ = 0;
   CUcontext context_ = nullptr;
   CUstream stream_ = nullptr;
