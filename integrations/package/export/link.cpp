@@ -27,7 +27,7 @@ std::vector<std::string> arguments_of(const LinkRequest& request) {
   arguments.insert(arguments.end(),
                    {"-Wl,--whole-archive", request.runtime_archive.string(),
                     "-Wl,--no-whole-archive", "-Wl,--gc-sections", "-static-libstdc++",
-                    "-static-libgcc", "-Wl,--exclude-libs,ALL", "-Wl,--version-script=exports.map",
+                    "-static-libgcc", "-Wl,--version-script=exports.map",
                     "-Wl,-Bsymbolic", "-Wl,--no-undefined", "-Wl,-z,relro,-z,now,-z,noexecstack",
                     "-Wl,--build-id=sha1", "-Wl,--strip-debug", "-Wl,-soname,libfib_kernels.so",
                     "-Wl,--as-needed", "-ldl", "-pthread", "-o", "libfib_kernels.so"});

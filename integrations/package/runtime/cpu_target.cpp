@@ -193,7 +193,8 @@ bool runs_on(const CpuCode& code, std::string_view flags) {
   if (level == "x86-64-v3") return __builtin_cpu_supports("x86-64-v3") != 0;
   if (level == "x86-64-v4") return __builtin_cpu_supports("x86-64-v4") != 0;
   if (level == "x86-64-v4-bf16") {
-    return __builtin_cpu_supports("x86-64-v4") != 0 && __builtin_cpu_supports("avx512bf16") != 0;
+    return __builtin_cpu_supports("x86-64-v4") != 0 && __builtin_cpu_supports("avx512bf16") != 0 &&
+           __builtin_cpu_supports("avx512vnni") != 0;
   }
 #endif
   return false;
