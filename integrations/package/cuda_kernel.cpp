@@ -76,9 +76,12 @@ class CudaKernel final : public Kernel {
  private:
   Result<CachedPlan*> plan_of(const KernelCall& call);
   Result<BoundPlan*> bind(CachedPlan& cached, const KernelCall& call);
-  Result<LaunchPlan> make_plan(std::span<const Operand> inputs, std::span<const Operand> outputs,
-                               std::span<const int64_t> axes);
-  PlanLimits limits(std::span<const Operand> inputs, std::span<const Operand> outputs) const;
+  // What a plan may know of the input; null: not its values.
+  static const void* host_values(const KernelCall& call, size_t input) {
+    return call.values == InputValues::kOfThisCall ? call.inputs[input].host : nullptr;
+  }
+  Result<LaunchPlan> make_plan(const KernelCall& call, std::span<const int64_t> axes);
+  PlanLimits limits(const KernelCall& call) const;
   PlanAddresses addresses(const KernelCall& call) const;
   // Errors of plans and launches, with what they are about.
   Failure blame(Error error) const {
@@ -98,7 +101,7 @@ class CudaKernel final : public Kernel {
   std::vector<FibPlanTensor> plan_inputs_, plan_outputs_;
 
   std::string key_;                            // reused
-  RecentCache<CachedPlan> plans_{kKeptPlans};  // by axes, scalars and host copies
+  RecentCache<CachedPlan> plans_{kKeptPlans};  // by axes, scalars and the values it may know
 };
 
 CudaKernel::CudaKernel(CudaDevice& device, Workspace& workspace, Parts parts)
@@ -135,14 +138,15 @@ Result<CachedPlan*> CudaKernel::plan_of(const KernelCall& call) {
   for (const int64_t size : parts_.shape.axes()) append(key_, size);
   for (const size_t input : scalars_) append(key_, call.inputs[input].scalar);
   for (const size_t input : host_visible_) {
-    const Operand& operand = call.inputs[input];
-    key_.push_back(operand.host != nullptr ? 1 : 0);
-    if (operand.host == nullptr) continue;
-    key_.append(static_cast<const char*>(operand.host),
-                storage_bytes(parts_.signature->inputs[input].dtype, num_elements(operand)));
+    const void* const values = host_values(call, input);
+    key_.push_back(values != nullptr ? 1 : 0);
+    if (values == nullptr) continue;
+    key_.append(static_cast<const char*>(values),
+                storage_bytes(parts_.signature->inputs[input].dtype,
+                              num_elements(call.inputs[input])));
   }
   if (CachedPlan* known = plans_.find(key_)) return known;
-  LaunchPlan plan = FIB_TRY(make_plan(call.inputs, call.outputs, parts_.shape.axes()));
+  LaunchPlan plan = FIB_TRY(make_plan(call, parts_.shape.axes()));
   return &plans_.insert(key_, {.plan = std::move(plan)});
 }
 
@@ -175,20 +179,18 @@ Result<BoundPlan*> CudaKernel::bind(CachedPlan& cached, const KernelCall& call) 
   return &cached.bound.insert(key_, *std::move(bound));
 }
 
-Result<LaunchPlan> CudaKernel::make_plan(std::span<const Operand> inputs,
-                                         std::span<const Operand> outputs,
-                                         std::span<const int64_t> axes) {
+Result<LaunchPlan> CudaKernel::make_plan(const KernelCall& call, std::span<const int64_t> axes) {
   for (size_t i = 0; i < axes.size(); ++i) plan_axes_[i].value = axes[i];
-  for (size_t i = 0; i < inputs.size(); ++i) {
-    plan_inputs_[i].ndim = inputs[i].rank;
-    plan_inputs_[i].shape = inputs[i].shape.data();
-    plan_inputs_[i].scalar = inputs[i].scalar;
+  for (size_t i = 0; i < call.inputs.size(); ++i) {
+    plan_inputs_[i].ndim = call.inputs[i].rank;
+    plan_inputs_[i].shape = call.inputs[i].shape.data();
+    plan_inputs_[i].scalar = call.inputs[i].scalar;
     plan_inputs_[i].host_data = nullptr;
   }
-  for (const size_t input : host_visible_) plan_inputs_[input].host_data = inputs[input].host;
-  for (size_t i = 0; i < outputs.size(); ++i) {
-    plan_outputs_[i].ndim = outputs[i].rank;
-    plan_outputs_[i].shape = outputs[i].shape.data();
+  for (const size_t input : host_visible_) plan_inputs_[input].host_data = host_values(call, input);
+  for (size_t i = 0; i < call.outputs.size(); ++i) {
+    plan_outputs_[i].ndim = call.outputs[i].rank;
+    plan_outputs_[i].shape = call.outputs[i].shape.data();
   }
   const FibPlanProblem problem{.abi_version = FIB_PLAN_ABI_VERSION,
                                .num_axes = static_cast<int32_t>(plan_axes_.size()),
@@ -204,7 +206,7 @@ Result<LaunchPlan> CudaKernel::make_plan(std::span<const Operand> inputs,
     refusal.code = ErrorCode::kUnsupported;
     return blame(std::move(refusal));
   }
-  if (auto checked = check_plan(*plan, limits(inputs, outputs)); !checked) {
+  if (auto checked = check_plan(*plan, limits(call)); !checked) {
     return blame(std::move(checked).error());
   }
   if (auto allowed = parts_.kernels.allow(*plan); !allowed) {
@@ -213,8 +215,7 @@ Result<LaunchPlan> CudaKernel::make_plan(std::span<const Operand> inputs,
   return plan;
 }
 
-PlanLimits CudaKernel::limits(std::span<const Operand> inputs,
-                              std::span<const Operand> outputs) const {
+PlanLimits CudaKernel::limits(const KernelCall& call) const {
   const Signature& s = *parts_.signature;
   PlanLimits limits{.kernels = parts_.kernel_names,
                     .device = device_.context().facts().plan,
@@ -224,11 +225,11 @@ PlanLimits CudaKernel::limits(std::span<const Operand> inputs,
   const auto bytes = [](const TensorSpec& spec, const Operand& operand) {
     return spec.shape ? storage_bytes(spec.dtype, num_elements(operand)) : 0;
   };
-  for (size_t i = 0; i < inputs.size(); ++i) {
-    limits.input_bytes.push_back(bytes(s.inputs[i], inputs[i]));
+  for (size_t i = 0; i < call.inputs.size(); ++i) {
+    limits.input_bytes.push_back(bytes(s.inputs[i], call.inputs[i]));
   }
-  for (size_t i = 0; i < outputs.size(); ++i) {
-    limits.output_bytes.push_back(bytes(s.outputs[i], outputs[i]));
+  for (size_t i = 0; i < call.outputs.size(); ++i) {
+    limits.output_bytes.push_back(bytes(s.outputs[i], call.outputs[i]));
   }
   return limits;
 }
@@ -255,10 +256,11 @@ Result<std::unique_ptr<PreparedWeights>> CudaKernel::prepare(std::span<const Ope
   for (const int32_t weight : weights_) shaped[weight] = inputs[weight];
 
   // A plan that needs more than the weights can't lay them out beforehand.
-  const LaunchPlan plan = FIB_TRY(make_plan(shaped, outputs, axes));
+  const KernelCall call{shaped, outputs};
+  const LaunchPlan plan = FIB_TRY(make_plan(call, axes));
   if (plan.prepared_bytes == 0) return nullptr;
   DeviceArray array = FIB_TRY(device_.allocate(plan.prepared_bytes));
-  PlanAddresses places = addresses({shaped, outputs});
+  PlanAddresses places = addresses(call);
   places.prepared = reinterpret_cast<CUdeviceptr>(array.data());
   places.workspace =
       reinterpret_cast<CUdeviceptr>(FIB_TRY(workspace_.reserve(plan.workspace_bytes)));

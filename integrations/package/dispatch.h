@@ -16,6 +16,7 @@
 namespace fib {
 
 // Sees every call after it was enqueued, also those inside graphs, each time a graph is launched.
+// Host copies of inputs then hold the values of this call, or of this launch.
 class CallTap {
  public:
   virtual ~CallTap() = default;

@@ -74,7 +74,8 @@ Result<void> TapList::run(Kernel& kernel, SolutionViews& views, const KernelCall
     recording_->push_back({.kernel = &views.of(kernel.solution()),
                            .inputs = {call.inputs.begin(), call.inputs.end()},
                            .outputs = {call.outputs.begin(), call.outputs.end()},
-                           .prepared = call.prepared});
+                           .prepared = call.prepared,
+                           .values = call.values});
     return {};
   }
   if (taps_.empty()) return kernel.run(call);
@@ -89,7 +90,7 @@ Result<void> TapList::run(Kernel& kernel, SolutionViews& views, const KernelCall
 void TapList::show(const std::vector<RecordedCall>& calls, double host_ns) const {
   const double share_ns = calls.empty() ? 0.0 : host_ns / static_cast<double>(calls.size());
   for (const RecordedCall& recorded : calls) {
-    const KernelCall call{recorded.inputs, recorded.outputs, recorded.prepared};
+    const KernelCall call{recorded.inputs, recorded.outputs, recorded.prepared, recorded.values};
     for (CallTap* tap : taps_) tap->on_call(*recorded.kernel, call, share_ns);
   }
 }

@@ -12,6 +12,7 @@ struct RecordedCall {
   const Kernel* kernel = nullptr;
   std::vector<Operand> inputs, outputs;
   const PreparedWeights* prepared = nullptr;
+  InputValues values = InputValues::kOfThisCall;
 };
 
 // A kernel as each of the solutions that have served its calls: which one does can differ from call

@@ -44,8 +44,12 @@ class GqaAttention : public Block {
   Result<void> run(const StepInputs& inputs, int rows, Activations& a) override {
     FIB_CHECK(qkv_.run(a.normed.data(), a.qkv.data(), rows));
     FIB_CHECK(append(inputs, rows, a));
-    if (inputs.decode.num_rows > 0) FIB_CHECK(attend(*decode_, inputs.decode, a));
-    if (rows > inputs.decode_rows) FIB_CHECK(attend(*prefill_, inputs.prefill, a));
+    if (inputs.decode.num_rows > 0) {
+      FIB_CHECK(attend(*decode_, inputs.decode, inputs.values, a));
+    }
+    if (rows > inputs.decode_rows) {
+      FIB_CHECK(attend(*prefill_, inputs.prefill, inputs.values, a));
+    }
     return output_.run(a.attention.data(), a.delta.data(), rows);
   }
 
@@ -84,10 +88,12 @@ class GqaAttention : public Block {
     in[count++] = keys;
     in[count++] = values;
     const Operand out[] = {heads(a.q.data(), 0, rows), keys, values};
-    return rope_append_->run({.inputs = std::span(in).first(count), .outputs = out});
+    return rope_append_->run(
+        {.inputs = std::span(in).first(count), .outputs = out, .values = inputs.values});
   }
 
-  Result<void> attend(Kernel& kernel, const AttentionInputs& rows, const Activations& a) const {
+  Result<void> attend(Kernel& kernel, const AttentionInputs& rows, InputValues values,
+                      const Activations& a) const {
     std::array<Operand, 8> in;
     size_t count = 0;
     in[count++] = heads(a.q.data(), rows.first_row, rows.num_rows);
@@ -103,7 +109,7 @@ class GqaAttention : public Block {
     const Operand out[] = {heads(a.attention.data(), rows.first_row, rows.num_rows),
                            Operand::tensor(a.lse.data() + lse_offset,
                                            {rows.num_rows, config_.num_heads})};
-    return kernel.run({.inputs = std::span(in).first(count), .outputs = out});
+    return kernel.run({.inputs = std::span(in).first(count), .outputs = out, .values = values});
   }
 
   const ModelConfig& config_;

@@ -257,7 +257,7 @@ Result<void> ModelExecutor::embed(const StepInputs& inputs, int rows) {
   tokens.shape[0] = rows;
   const Operand in[] = {tokens, embedding_};
   const Operand out = hidden(activations_.residual[0], rows);
-  return embed_->run({.inputs = in, .outputs = {&out, 1}});
+  return embed_->run({.inputs = in, .outputs = {&out, 1}, .values = inputs.values});
 }
 
 Result<void> ModelExecutor::normalise(int rows, Operand weight) {

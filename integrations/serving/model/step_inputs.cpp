@@ -94,10 +94,9 @@ StepInputs StepPacker::inputs_at(const Layout& layout, int decode_rows, int pref
 
 StepInputs StepPacker::graph_inputs(int rows) const {
   StepInputs inputs = inputs_at(layout_of(rows, 0, 0), rows, 0, 0);
+  inputs.values = InputValues::kOfEachLaunch;
   inputs.decode.kv_indices = Operand::tensor(pages_, {capacity_.page_entries});
-  for (Operand* operand : {&inputs.decode.kv_indptr, &inputs.decode.last_page_len}) {
-    operand->host = nullptr;
-  }
+  inputs.decode.kv_indices.host = host_pages_.data();
   return inputs;
 }
 
@@ -187,8 +186,11 @@ Result<ChoiceInputs> StepPacker::pack_choices(const std::vector<TokenChoice>& ch
   }
   FIB_CHECK(device_->upload(choices_.data(), host_choices_.data(), 5 * stride * kWord));
   const auto part = [&](size_t index) {
-    return Operand::tensor(choices_.data() + index * stride * kWord,
-                           {static_cast<int64_t>(choices.size())});
+    const size_t offset = index * stride * kWord;
+    Operand operand = Operand::tensor(choices_.data() + offset,
+                                      {static_cast<int64_t>(choices.size())});
+    operand.host = host_choices_.data() + offset;
+    return operand;
   };
   return ChoiceInputs{
       .temperature = part(0), .top_p = part(1), .min_p = part(2), .uniform = part(3),

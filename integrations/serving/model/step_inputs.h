@@ -34,6 +34,7 @@ struct AttentionInputs {
 
 // Decode rows come first, then padding rows, then prefill rows.
 struct StepInputs {
+  InputValues values = InputValues::kOfThisCall;  // of the calls that take them
   int decode_rows = 0;   // with padding
   int prefill_rows = 0;
   Operand token_ids, positions, slots;  // int32 [decode_rows + prefill_rows]
@@ -49,8 +50,8 @@ class StepPacker {
  public:
   static Result<StepPacker> create(ServingDevice& device, const StepCapacity& capacity);
 
-  // What the graph of a decode step of `rows` rows refers to: no host copies, page tables by their
-  // capacity.
+  // What the graph of a decode step of `rows` rows refers to: page tables by their capacity, and
+  // host copies that each pack() for the graph writes anew.
   StepInputs graph_inputs(int rows) const;
   // Writes the step and enqueues its copies. `decode_rows` may exceed the step's: padding. kGraph:
   // for the graph that was captured with graph_inputs(decode_rows).

@@ -11,9 +11,21 @@
 namespace fib {
 namespace {
 
-size_t size_bytes(const TensorSpec& spec, const Operand& operand) {
+using AxisSizes = std::map<std::string, int64_t>;
+
+// `axes`: the variable ones.
+AxisSizes axis_sizes(const Signature& signature, const std::vector<int64_t>& axes) {
+  AxisSizes sizes;
+  size_t next = 0;
+  for (const Axis& axis : signature.axes) {
+    sizes[axis.name] = axis.kind == Axis::Kind::kConst ? axis.value : axes[next++];
+  }
+  return sizes;
+}
+
+size_t size_bytes(const TensorSpec& spec, const AxisSizes& sizes) {
   int64_t elements = 1;
-  for (int d = 0; d < operand.rank; ++d) elements *= operand.shape[static_cast<size_t>(d)];
+  for (const std::string& axis : *spec.shape) elements *= sizes.at(axis);
   return storage_bytes(spec.dtype, elements);
 }
 
@@ -60,8 +72,10 @@ CallReader::CallReader(const Signature& signature, DeviceMemory memory)
     }
     return false;
   };
+  std::map<std::string, size_t> variable;  // position in axes_
   for (const Axis& axis : signature.axes) {
     if (axis.kind != Axis::Kind::kVar) continue;
+    variable[axis.name] = axes_.size();
     AxisPlace place;
     if (!find(signature.inputs, axis.name, place)) {
       place.is_output = true;
@@ -81,7 +95,9 @@ CallReader::CallReader(const Signature& signature, DeviceMemory memory)
     const auto synthesis = signature.fib.synthesis.find(spec.name);
     if (synthesis != signature.fib.synthesis.end() &&
         synthesis->second.kind == Synthesis::Kind::kIndptr && spec.dtype == DType::kInt32) {
-      offsets_.push_back(i);
+      const auto total = variable.find(synthesis->second.total);
+      offsets_.push_back(
+          {i, total == variable.end() ? std::nullopt : std::optional(total->second)});
     }
   }
 }
@@ -91,6 +107,12 @@ void CallReader::read_axes(const KernelCall& call, std::vector<int64_t>& axes) c
   for (const AxisPlace& place : axes_) {
     const auto operands = place.is_output ? call.outputs : call.inputs;
     axes.push_back(operands[place.operand].shape[static_cast<size_t>(place.dimension)]);
+  }
+  if (call.values == InputValues::kOfThisCall) return;
+  for (const Offsets& offsets : offsets_) {
+    const auto* const values = reinterpret_cast<const int32_t*>(values_of(call, offsets.input));
+    if (values == nullptr || !offsets.total) continue;
+    axes[*offsets.total] = values[call.inputs[offsets.input].shape[0] - 1];
   }
 }
 
@@ -102,7 +124,7 @@ const std::byte* CallReader::values_of(const KernelCall& call, size_t input) con
 }
 
 void CallReader::append_longest(const KernelCall& call, std::vector<int64_t>& key) const {
-  for (const size_t input : offsets_) {
+  for (const auto& [input, total] : offsets_) {
     const auto* const offsets = reinterpret_cast<const int32_t*>(values_of(call, input));
     if (offsets == nullptr) continue;
     int32_t longest = 0;
@@ -115,8 +137,9 @@ void CallReader::append_longest(const KernelCall& call, std::vector<int64_t>& ke
 
 void CallReader::read_inputs(const KernelCall& call, Part part, Budget& budget,
                              CapturedCall& row) const {
+  const AxisSizes sizes = axis_sizes(*signature_, row.axes);
   for (const size_t input : part == Part::kIntegers ? integers_ : floats_) {
-    const size_t bytes = size_bytes(signature_->inputs[input], call.inputs[input]);
+    const size_t bytes = size_bytes(signature_->inputs[input], sizes);
     const std::byte* const values = values_of(call, input);
     if (bytes > 0 && values == nullptr) {
       row.missing[input] = memory_ == DeviceMemory::kReadable
@@ -144,14 +167,10 @@ RenderedRow render_row(const CapturedCall& row, const RowContext& context) {
 
   Hasher hasher;
   hasher.add(signature.name);
-  std::map<std::string, int64_t> sizes;
-  for (size_t next = 0; const Axis& axis : signature.axes) {
-    if (axis.kind == Axis::Kind::kConst) {
-      sizes[axis.name] = axis.value;
-      continue;
-    }
-    const int64_t size = row.axes[next++];
-    sizes[axis.name] = size;
+  const AxisSizes sizes = axis_sizes(signature, row.axes);
+  for (const Axis& axis : signature.axes) {
+    if (axis.kind == Axis::Kind::kConst) continue;
+    const int64_t size = sizes.at(axis.name);
     workload.axes.emplace_back(axis.name, size);
     hasher.add(axis.name).add(static_cast<uint64_t>(size));
   }

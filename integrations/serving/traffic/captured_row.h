@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -35,6 +36,8 @@ class CallReader {
   CallReader(const Signature& signature, DeviceMemory memory);
 
   const Signature& signature() const { return *signature_; }
+  // Of a call in a graph the page tables are as long as their offsets say at this launch, not as
+  // long as the graph has room for.
   void read_axes(const KernelCall& call, std::vector<int64_t>& axes) const;
   // The longest request by each of the offsets (queries, keys), as far as they can be read.
   void append_longest(const KernelCall& call, std::vector<int64_t>& key) const;
@@ -43,7 +46,7 @@ class CallReader {
   struct Budget {
     size_t bytes = 0;  // that may still be kept
   };
-  // Copies the inputs of this kind, weights aside, into `row`.
+  // Copies the inputs of this kind, weights aside, into `row`, which has its axes.
   void read_inputs(const KernelCall& call, Part part, Budget& budget, CapturedCall& row) const;
   void read_scalars(const KernelCall& call, CapturedCall& row) const;
 
@@ -53,13 +56,18 @@ class CallReader {
     size_t operand = 0;
     int dimension = 0;
   };
+  struct Offsets {
+    size_t input = 0;
+    std::optional<size_t> total;  // which of axes_ the last one is
+  };
   // The values of an input as they were when the call was made; null: can't be had.
   const std::byte* values_of(const KernelCall& call, size_t input) const;
 
   const Signature* signature_;
   const DeviceMemory memory_;
   std::vector<AxisPlace> axes_;
-  std::vector<size_t> offsets_, integers_, floats_, scalars_;  // positions of inputs
+  std::vector<Offsets> offsets_;
+  std::vector<size_t> integers_, floats_, scalars_;  // positions of inputs
 };
 
 // The row, its blob's path relative to the dataset's root and its content (valid while `row` is).

@@ -158,11 +158,50 @@ TEST_F(CudaKernelTest, APlanFollowsHostValuesAndDoesWithoutThem) {
   card_.launches.clear();
   must(decode.run(problem.call()));
   EXPECT_EQ(grids(), with_host);
+
+  card_.launches.clear();
+  KernelCall replayed = problem.call();
+  replayed.values = InputValues::kOfEachLaunch;
+  must(decode.run(replayed));
+  const std::vector<unsigned> by_capacity = grids();
+  EXPECT_FALSE(by_capacity.empty());
+  EXPECT_NE(by_capacity, with_host) << "the plan has followed what it may not know";
+
   for (Operand& input : problem.inputs()) input.host = nullptr;
   card_.launches.clear();
-  const auto by_capacity = decode.run(problem.call());
-  EXPECT_TRUE(by_capacity) << by_capacity.error().to_string();
-  EXPECT_FALSE(card_.launches.empty());
+  must(decode.run(problem.call()));
+  EXPECT_EQ(grids(), by_capacity);
+}
+
+// A graph is captured while its integers are some others: taps read them at each launch.
+TEST_F(CudaKernelTest, TapsReadTheHostCopiesOfALaunch) {
+  class Lengths final : public CallTap {
+   public:
+    void on_call(const Kernel&, const KernelCall& call, double) override {
+      EXPECT_EQ(call.values, InputValues::kOfEachLaunch);
+      const Operand& kv_indptr = call.inputs[3];  // int32 [batch_size + 1]
+      seen.push_back(static_cast<const int32_t*>(kv_indptr.host)[kv_indptr.shape[0] - 1]);
+    }
+    std::vector<int32_t> seen;
+  };
+  Kernel& decode = *must(house().resolve({"gqa_paged_decode_h4_kv2_d64_ps16"}));
+  DeviceProblem problem(*device_, "gqa_paged_decode_h4_kv2_d64_ps16",
+                        {{"batch_size", 2}, {"num_pages", 64}, {"num_kv_indices", 40}});
+  std::vector<int32_t> offsets = {0, 3, 7};
+  problem.input("kv_indptr").host = offsets.data();
+  KernelCall replayed = problem.call();
+  replayed.values = InputValues::kOfEachLaunch;
+  const auto record = [&] { return decode.run(replayed); };
+  must(record());  // workspace grows
+  Lengths lengths;
+  house().add_tap(lengths);
+  const auto graph = must(house().capture(record));
+  for (const int32_t total : {7, 23}) {
+    offsets.back() = total;
+    must(graph->launch());
+  }
+  EXPECT_THAT(lengths.seen, ElementsAre(7, 23));
+  house().remove_tap(lengths);
 }
 
 TEST_F(CudaKernelTest, ABrokenDeviceIsLost) {

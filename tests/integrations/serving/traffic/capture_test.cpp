@@ -276,6 +276,43 @@ TEST_F(CaptureTest, LeavesOtherCapturesAlone) {
   EXPECT_EQ(in_file.error().code, ErrorCode::kIo);
 }
 
+// A graph's page table is as long as it may ever get, and its values are those of the launch.
+TEST_F(CaptureTest, GraphsShowTheValuesOfEachLaunch) {
+  const auto capture = start();
+  DeviceProblem problem(dispatch_.device(), kDecode, decode_axes(3, 50));
+  std::array<int32_t, 4> offsets = {0, 1, 3, 3};
+  std::array<int32_t, 50> pages = {7, 8, 9, 55};  // the last ones are of another launch
+  std::array<int32_t, 3> lengths = {4, 16, 0};
+  problem.input("kv_indptr").host = offsets.data();
+  problem.input("kv_indices").host = pages.data();
+  problem.input("kv_last_page_len").host = lengths.data();
+  KernelCall replayed = problem.call();
+  replayed.values = InputValues::kOfEachLaunch;
+  capture->on_call(decode_, replayed, 100.0);
+  offsets = {0, 20, 40, 41};
+  std::iota(pages.begin(), pages.end(), 30);
+  lengths = {1, 2, 3};
+  capture->on_call(decode_, replayed, 100.0);
+  must(capture->write());
+
+  std::vector<Workload> captured = rows(kDecode);
+  ASSERT_EQ(captured.size(), 2u);
+  std::sort(captured.begin(), captured.end(), [](const Workload& a, const Workload& b) {
+    return a.axis("num_kv_indices") < b.axis("num_kv_indices");
+  });
+  EXPECT_EQ(captured[0].axis("num_kv_indices"), 3) << "not the 50 that there is room for";
+  EXPECT_EQ(captured[1].axis("num_kv_indices"), 41);
+  const InputPlan plan = must(plan_inputs(must(bind(must(catalog().find(kDecode)), captured[0]))));
+  for (const auto& [desc, source] : plan.structure) {
+    if (desc.name != "kv_indices") continue;
+    const InputBytes bytes = std::get<InputBytes>(source);
+    const auto* const ids = reinterpret_cast<const int32_t*>(bytes->data());
+    EXPECT_EQ(std::vector<int32_t>(ids, ids + desc.num_elements()),
+              (std::vector<int32_t>{7, 8, 9}));
+  }
+  EXPECT_FALSE(captured[0].original["fib"].contains("missing"));
+}
+
 // A card's memory can't be read in the middle of its queue: host copies are all there is.
 TEST_F(CaptureTest, WithoutTheDevicesMemory) {
   DeviceProblem problem(dispatch_.device(), kDecode, decode_axes(3, 7));
@@ -293,7 +330,6 @@ TEST_F(CaptureTest, WithoutTheDevicesMemory) {
   EXPECT_TRUE(rendered.trace.workload.original["fib"]["missing"].contains("kv_indices"));
   EXPECT_FALSE(rendered.trace.workload.original["fib"].contains("time_share"));
 
-  // In a graph that is replayed there are none either.
   problem.input("kv_indptr").host = nullptr;
   longest.clear();
   reader.append_longest(problem.call(), longest);
