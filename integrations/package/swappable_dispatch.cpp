@@ -278,7 +278,8 @@ void SwappableDispatch::warm_next() {
     const auto resolved = candidate_->dispatch->resolve(kernel.request);
     if (resolved) {
       kernel.other = {candidate_, *resolved};
-    } else if (resolved.error().code != ErrorCode::kNotFound) {
+    } else if (resolved.error().code != ErrorCode::kNotFound &&
+               resolved.error().code != ErrorCode::kUnsupported) {
       return drop_candidate(resolved.error().to_string());
     }
   } else if (auto warm = kernel.warm(warm_set_++); !warm) {

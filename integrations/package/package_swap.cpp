@@ -1,0 +1,37 @@
+#include "integrations/package/package_swap.h"
+
+namespace fib {
+
+namespace fs = std::filesystem;
+
+PackageSwap::~PackageSwap() {
+  if (loader_.joinable()) loader_.join();
+}
+
+Result<void> PackageSwap::begin(const fs::path& package) {
+  std::error_code failed;
+  const fs::path whole = fs::weakly_canonical(package, failed);
+  if (failed || !fs::exists(whole, failed)) {
+    return fail(ErrorCode::kNotFound, "there is no such package", package.string(),
+                "name a folder, a .tar.zst or a .so on the server's machine");
+  }
+  const std::lock_guard lock(mutex_);
+  FIB_CHECK(dispatch_.begin_loading(whole.string()));
+  if (loader_.joinable())
+    loader_.join();  // its package was taken over, so it has ended or is about to
+  loader_ = std::thread([this, whole] { load(whole); });
+  return {};
+}
+
+void PackageSwap::load(const fs::path& package) {
+  auto library = PackageLibrary::open(package, options_.unpack_folder);
+  dispatch_.propose([library = std::move(library), house = options_.house,
+                     &device = dispatch_.device()]() -> Result<std::unique_ptr<Dispatch>> {
+    return open_package_dispatch(
+        device, FIB_TRY(library),
+        {.house = house, .missing = PackageDispatchOptions::Missing::kIsError, .note = {}});
+  });
+  options_.wake();
+}
+
+}  // namespace fib
