@@ -1,13 +1,13 @@
 #pragma once
 
 // From the store's paired verdicts to what a package contains: for each signature, hardware and
-// bucket of axes the solution that won there, or none. docs/package.md says how buckets are cut.
+// bucket of axes the solution that won there, or none. docs/package.md, "Selection", says how
+// buckets are cut and evidence is weighed.
 
 #include <string>
 #include <vector>
 
 #include "integrations/package/export/package_spec.h"
-#include "integrations/package/house_solutions.h"
 #include "leaderboard/paired_record.h"
 
 namespace fib {
@@ -24,6 +24,14 @@ struct WinnerOptions {
   std::vector<std::string> only;   // solutions (names or keys) that may win; empty: any
 };
 
+// A solution's newest verdict on a workload, which is not PASSED.
+struct FailedVerdict {
+  int64_t verdict_id = 0;
+  std::string solution_key, workload, hardware;
+  Json axes;
+  VerdictStatus status = VerdictStatus::kRuntimeError;
+};
+
 // A signature with what is known of it.
 struct WinnerInput {
   SignaturePtr signature;
@@ -31,6 +39,7 @@ struct WinnerInput {
   std::vector<Solution> candidates;      // that have records
   std::vector<Solution> house;           // fallbacks, preferred first, any target
   std::vector<PairedRecord> records;
+  std::vector<FailedVerdict> failures;
 };
 
 // Why a bucket got what it got: one line for each candidate.
@@ -46,6 +55,7 @@ struct Winners {
   std::vector<WinnerExplanation> explanations;
 };
 
+// kNotFound: there is no house solution, so nothing would serve what nobody won.
 Result<Winners> select_winners(const WinnerInput& input, const WinnerOptions& options);
 
 }  // namespace fib
