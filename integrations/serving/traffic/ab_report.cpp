@@ -6,7 +6,8 @@
 #include <boost/math/distributions/students_t.hpp>
 #include <cmath>
 #include <limits>
-#include <numeric>
+#include <map>
+#include <set>
 
 namespace fib {
 namespace {
@@ -31,6 +32,46 @@ void add_parity(const AbPair& pair, OutputParity& parity) {
     parity.tokens += a.size();
     parity.tokens_before_parting += static_cast<uint64_t>(parted - a.begin());
   }
+}
+
+// One side's kernels of a signature.
+struct Served {
+  double time_s = 0.0;
+  uint64_t calls = 0, most_calls = 0;
+  double log_speedup = 0.0;  // summed over calls
+  std::string main_solution;
+  std::set<std::string> solutions;
+  double speedup() const {
+    return calls == 0 ? 1.0 : std::exp(log_speedup / static_cast<double>(calls));
+  }
+};
+
+// Time on the device where it was sampled, else the host's.
+double time_s_of(const CallTime& kernel) {
+  if (kernel.sampled_calls == 0) return kernel.host_s;
+  return kernel.device_s * static_cast<double>(kernel.calls) /
+         static_cast<double>(kernel.sampled_calls);
+}
+
+std::map<std::string, Served> served_signatures(const std::vector<CallTime>& kernels,
+                                                const PromisedSpeedups& promised) {
+  std::map<std::string, Served> signatures;
+  for (const CallTime& kernel : kernels) {
+    if (kernel.calls == 0) continue;
+    Served& served = signatures[kernel.signature];
+    served.time_s += time_s_of(kernel);
+    served.calls += kernel.calls;
+    served.solutions.insert(kernel.solution);
+    const auto promise = promised.find({kernel.signature, kernel.solution});
+    if (promise != promised.end()) {
+      served.log_speedup += static_cast<double>(kernel.calls) * std::log(promise->second);
+    }
+    if (kernel.calls > served.most_calls) {
+      served.most_calls = kernel.calls;
+      served.main_solution = kernel.solution;
+    }
+  }
+  return signatures;
 }
 
 Json ratio_to_json(const AbRatio& ratio) {
@@ -92,6 +133,29 @@ AbRatio combine_ratios(const std::vector<double>& ratios) {
   combined.low = std::exp(mean - t * standard_error);
   combined.high = std::exp(mean + t * standard_error);
   return combined;
+}
+
+std::vector<KernelGain> kernel_gains(const std::vector<CallTime>& kernels_a,
+                                     const std::vector<CallTime>& kernels_b,
+                                     const PromisedSpeedups& promised_a,
+                                     const PromisedSpeedups& promised_b) {
+  const auto a = served_signatures(kernels_a, promised_a);
+  const auto b = served_signatures(kernels_b, promised_b);
+  double total_s = 0.0;
+  for (const auto& [name, served] : a) total_s += served.time_s;
+  std::vector<KernelGain> gains;
+  for (const auto& [name, served] : a) {
+    const auto other = b.find(name);
+    if (other == b.end() || other->second.solutions == served.solutions) continue;
+    gains.push_back({.signature = name,
+                     .solution_a = served.main_solution,
+                     .solution_b = other->second.main_solution,
+                     .share = total_s > 0.0 ? served.time_s / total_s : 0.0,
+                     .speedup = other->second.speedup() / served.speedup()});
+  }
+  std::sort(gains.begin(), gains.end(),
+            [](const KernelGain& x, const KernelGain& y) { return x.share > y.share; });
+  return gains;
 }
 
 double predict_gain(const std::vector<KernelGain>& gains) {

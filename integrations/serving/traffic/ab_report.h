@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "integrations/package/call_times.h"
+#include "integrations/package/package_evidence.h"
 #include "integrations/serving/engine/request.h"
 #include "integrations/serving/traffic/replay_report.h"
 
@@ -43,10 +44,17 @@ struct OutputParity {
 
 // What the micro-benchmarks promise of a signature that B serves with other kernels than A.
 struct KernelGain {
-  std::string signature, solution_a, solution_b;
-  double share = 0.0;    // of A's time in kernels
-  double speedup = 1.0;  // B's kernel over A's, by the packages' evidence
+  std::string signature, solution_a, solution_b;  // those that took the most calls
+  double share = 0.0;                             // of A's time in kernels
+  double speedup = 1.0;                           // B's kernel over A's, by the packages' evidence
 };
+
+// One a signature that both sides called and that B serves with other solutions than A. A promise
+// that is missing counts as 1: the fallback's.
+std::vector<KernelGain> kernel_gains(const std::vector<CallTime>& kernels_a,
+                                     const std::vector<CallTime>& kernels_b,
+                                     const PromisedSpeedups& promised_a,
+                                     const PromisedSpeedups& promised_b);
 
 // The gain of the whole if each signature's share shrinks by its kernel's speedup.
 double predict_gain(const std::vector<KernelGain>& gains);
@@ -65,7 +73,7 @@ struct AbReport {
   OutputParity parity;
   size_t failed_a = 0, failed_b = 0;  // requests
   std::vector<KernelGain> gains;      // the largest share first
-  std::optional<double> predicted;    // by predict_gain; nullopt: no evidence for any difference
+  std::optional<double> predicted;    // by predict_gain; nullopt: both sides call the same kernels
   std::vector<CallTime> kernels_a, kernels_b;
 
   AbConclusion conclusion() const;

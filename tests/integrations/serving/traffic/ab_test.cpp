@@ -95,6 +95,46 @@ TEST(AbReport, PredictsByShares) {
                    1.0);
 }
 
+TEST(AbReport, GainsAreOfKernelsThatDiffer) {
+  const auto call = [](std::string signature, std::string solution, uint64_t calls, double host_s) {
+    return CallTime{.signature = std::move(signature),
+                    .solution = std::move(solution),
+                    .calls = calls,
+                    .host_s = host_s};
+  };
+  const std::vector<CallTime> a = {call("gemm", "dots", 100, 3.0), call("norm", "rows", 100, 1.0)};
+  const std::vector<CallTime> b = {call("gemm", "panels", 75, 1.0), call("gemm", "dots", 25, 1.0),
+                                   call("norm", "rows", 100, 1.0)};
+  const auto gains = kernel_gains(a, b, {}, {{{"gemm", "panels"}, 2.0}});
+  ASSERT_EQ(gains.size(), 1u);
+  EXPECT_EQ(gains[0].solution_a, "dots");
+  EXPECT_EQ(gains[0].solution_b, "panels");
+  EXPECT_DOUBLE_EQ(gains[0].share, 0.75);
+  EXPECT_DOUBLE_EQ(gains[0].speedup, std::pow(2.0, 0.75)) << "a quarter of the calls falls back";
+  EXPECT_TRUE(kernel_gains(a, a, {}, {}).empty());
+}
+
+TEST(AbReport, TimeOnTheDeviceCountsWhereItWasSampled) {
+  const std::vector<CallTime> a = {{.signature = "gemm",
+                                    .solution = "x",
+                                    .calls = 100,
+                                    .host_s = 1.0,
+                                    .sampled_calls = 10,
+                                    .device_s = 0.9},
+                                   {.signature = "norm",
+                                    .solution = "x",
+                                    .calls = 100,
+                                    .host_s = 1.0,
+                                    .sampled_calls = 10,
+                                    .device_s = 0.1}};
+  std::vector<CallTime> b = a;
+  for (CallTime& kernel : b) kernel.solution = "y";
+  const auto gains = kernel_gains(a, b, {}, {});
+  ASSERT_EQ(gains.size(), 2u);
+  EXPECT_EQ(gains[0].signature, "gemm");
+  EXPECT_DOUBLE_EQ(gains[0].share, 0.9);
+}
+
 TEST(AbReport, APromiseThatIsNotKeptIsSaid) {
   AbReport report = compare_pairs({{side_of(1.0), side_of(1.0)}, {side_of(1.0), side_of(1.1)}});
   EXPECT_FALSE(report.breaks_promise());
