@@ -33,6 +33,14 @@ ApiError parse_error(const boost::system::error_code& error, const ServerLimits&
           .code = "invalid_http"};
 }
 
+// A proxy on this machine says whom it asks for.
+bool is_forwarded(const http::fields& fields) {
+  for (const char* name : {"Forwarded", "X-Forwarded-For", "X-Real-IP", "Via"}) {
+    if (fields.find(name) != fields.end()) return true;
+  }
+  return false;
+}
+
 }  // namespace
 
 struct Connection::Parser {
@@ -58,6 +66,10 @@ void Connection::start() {
   post([this] {
     ErrorCode ignored;
     socket_.set_option(net::ip::tcp::no_delay(true), ignored);  // a token is a packet
+    const net::ip::address peer = socket_.remote_endpoint(ignored).address();
+    is_local_ = peer.is_loopback() ||
+                (peer.is_v6() && peer.to_v6().is_v4_mapped() &&
+                 net::ip::make_address_v4(net::ip::v4_mapped, peer.to_v6()).is_loopback());
     next_request();
     read_some();
   });
@@ -131,7 +143,8 @@ void Connection::take_head() {
   head_ = {.method = text_of(message.method_string()),
            .target = text_of(message.target()),
            .authorization = text_of(message[http::field::authorization]),
-           .content_type = text_of(message[http::field::content_type])};
+           .content_type = text_of(message[http::field::content_type]),
+           .is_local = is_local_ && !is_forwarded(message)};
   if (admission_ == Admission::kTurnedAway)
     return refuse({.status = 503,
                    .message = "The server has as many connections as it may have.",

@@ -83,6 +83,7 @@ class Connection : public Exchange, public std::enable_shared_from_this<Connecti
   const boost::asio::any_io_executor strand_;
   const Services services_;
   const Admission admission_;
+  bool is_local_ = false;  // the client is on this machine
   Timer read_timer_, write_timer_;
   Stage stage_ = Stage::kReading;
   bool is_draining_ = false;

@@ -16,6 +16,7 @@ struct HttpHead {
   std::string target;         // as sent: "/v1/models?x=y"
   std::string authorization;  // header fields; empty where absent
   std::string content_type;
+  bool is_local = false;  // from this machine, and not for somebody else
 };
 
 struct HttpReply {

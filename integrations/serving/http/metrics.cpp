@@ -22,19 +22,6 @@ std::string single(std::string_view name, std::string_view type, std::string_vie
   return header(name, type, help) + fmt::format("{} {}\n", name, value);
 }
 
-std::string label(std::string_view text) {
-  std::string escaped;
-  for (const char c : text) {
-    if (c == '\\' || c == '"') escaped += '\\';
-    if (c == '\n') {
-      escaped += "\\n";
-    } else {
-      escaped += c;
-    }
-  }
-  return escaped;
-}
-
 std::string engine_lines(const EngineStats& engine) {
   const auto counter = [](std::string_view name, std::string_view help, auto value) {
     return single(name, "counter", help, value);
@@ -66,6 +53,7 @@ std::string engine_lines(const EngineStats& engine) {
 
 std::string signature_lines(std::span<const SignatureTime> times) {
   if (times.empty()) return {};
+<<<<<<< /tmp/g/out/integrations/serving/http/metrics.cpp
   std::string seconds =
       header("fib_signature_seconds_total", "counter", "Time in the calls of each signature.");
   std::string calls =
@@ -77,9 +65,40 @@ std::string signature_lines(std::span<const SignatureTime> times) {
     calls += fmt::format("fib_signature_calls_total{{signature=\"{}\"}} {}\n", name, time.calls);
   }
   return seconds + calls;
+=======
+  const auto counter = [&](std::string_view name, std::string_view help, auto member) {
+    std::string text = header(name, "counter", help);
+    for (const SignatureTime& time : times) {
+      text += fmt::format("{}{{signature=\"{}\",solution=\"{}\"}} {}\n", name,
+                          metric_label(time.signature), metric_label(time.solution), time.*member);
+    }
+    return text;
+  };
+  return counter("fib_signature_calls_total", "Calls of each signature.", &SignatureTime::calls) +
+         counter("fib_signature_seconds_total",
+                 "Time of the host in these calls; on a card that of enqueuing them.",
+                 &SignatureTime::host_s) +
+         counter("fib_signature_sampled_calls_total", "Of these calls, those timed on the device.",
+                 &SignatureTime::sampled_calls) +
+         counter("fib_signature_device_seconds_total", "Time of the device in the sampled calls.",
+                 &SignatureTime::device_s);
+>>>>>>> integrations/serving/http/metrics.cpp
 }
 
 }  // namespace
+
+std::string metric_label(std::string_view text) {
+  std::string escaped;
+  for (const char c : text) {
+    if (c == '\\' || c == '"') escaped += '\\';
+    if (c == '\n') {
+      escaped += "\\n";
+    } else {
+      escaped += c;
+    }
+  }
+  return escaped;
+}
 
 Histogram::Histogram(std::span<const double> bounds)
     : bounds_(bounds.begin(), bounds.end()), counts_(bounds.size() + 1) {}
@@ -146,7 +165,7 @@ std::string Metrics::render(const EngineStats& engine,
       queue_.render("fib_queue_seconds", "From submission to a sequence's first step.");
   text += header("fib_requests_total", "counter", "Sequences that have ended, by how they did.");
   for (const auto& [outcome, count] : outcomes_)
-    text += fmt::format("fib_requests_total{{outcome=\"{}\"}} {}\n", label(outcome), count);
+    text += fmt::format("fib_requests_total{{outcome=\"{}\"}} {}\n", metric_label(outcome), count);
   text += header("fib_http_responses_total", "counter", "Answers, by HTTP status.");
   for (const auto& [status, count] : responses_)
     text += fmt::format("fib_http_responses_total{{code=\"{}\"}} {}\n", status, count);

@@ -39,6 +39,9 @@ struct SignatureTime {
 };
 using SignatureTimes = std::function<std::vector<SignatureTime>()>;
 
+// As the value of a label is written.
+std::string metric_label(std::string_view text);
+
 // One sequence's times as its listener met them, in seconds.
 struct SequenceTimes {
   double queue_s = 0.0;  // 0: it never left the queue

@@ -1,17 +1,19 @@
 #include "integrations/serving/http/routes.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <openssl/crypto.h>
 
 #include <algorithm>
 #include <utility>
 
+#include "integrations/serving/http/json_fields.h"
 #include "signatures/base/hash.h"
 
 namespace fib {
 namespace {
 
-enum class Route { kHealth, kMetrics, kModels, kModel, kCompletions, kChatCompletions };
+enum class Route { kHealth, kMetrics, kKernels, kModels, kModel, kCompletions, kChatCompletions };
 
 constexpr std::string_view kModelPrefix = "/v1/models/";
 
@@ -20,6 +22,7 @@ std::string_view path_of(std::string_view target) { return target.substr(0, targ
 std::optional<Route> route_of(std::string_view path) {
   if (path == "/health") return Route::kHealth;
   if (path == "/metrics") return Route::kMetrics;
+  if (path == "/fib/kernels") return Route::kKernels;
   if (path == "/v1/models") return Route::kModels;
   if (path == "/v1/completions") return Route::kCompletions;
   if (path == "/v1/chat/completions") return Route::kChatCompletions;
@@ -27,8 +30,13 @@ std::optional<Route> route_of(std::string_view path) {
   return std::nullopt;
 }
 
-bool takes_body(Route route) {
-  return route == Route::kCompletions || route == Route::kChatCompletions;
+std::vector<std::string_view> methods_of(Route route) {
+  switch (route) {
+    case Route::kCompletions:
+    case Route::kChatCompletions: return {"POST"};
+    case Route::kKernels: return {"GET", "POST"};
+    default: return {"GET"};
+  }
 }
 
 // "application/json; charset=utf-8" and the like.
@@ -76,13 +84,53 @@ ApiError draining() {
           .code = "service_unavailable"};
 }
 
+<<<<<<< /tmp/g/out/integrations/serving/http/routes.cpp
 ApiError device_lost() {
+=======
+// A package is native code from the server's own disk: whoever may have it loaded could as well do
+// anything else that the server can.
+ApiError not_local() {
+  return {.status = 403,
+          .message = "Kernels are exchanged from the server's own machine alone, without a proxy.",
+          .code = "not_local"};
+}
+
+ApiError device_lost(const std::string& why) {
+>>>>>>> integrations/serving/http/routes.cpp
   return {.status = 503,
           .message = "The device is lost; the server has to be started again.",
           .type = "server_error",
           .code = "device_lost"};
 }
 
+<<<<<<< /tmp/g/out/integrations/serving/http/routes.cpp
+=======
+ApiError step_overdue() {
+  return {.status = 503,
+          .message = "A step takes longer than the step timeout: a kernel hangs, or is very slow.",
+          .type = "server_error",
+          .code = "step_overdue"};
+}
+
+// {"package": PATH}
+ApiResult<std::string> parse_package(std::string_view body) {
+  const Result<Json> json = parse_json(body, "body");
+  if (!json) return fail(ApiError{.message = json.error().to_string(), .code = "invalid_json"});
+  const JsonFields fields = FIB_TRY(JsonFields::of(*json, "body", ""));
+  constexpr std::string_view kKnown[] = {"package"};
+  FIB_CHECK(fields.check_known(kKnown, {}));
+  return read_string(*FIB_TRY(fields.required("package")), "package");
+}
+
+ApiError swap_refused(const Error& error) {
+  const bool is_busy = error.code == ErrorCode::kConflict;
+  return {.status = is_busy ? 409 : 400,
+          .message = error.to_string(),
+          .param = is_busy ? "" : "package",
+          .code = is_busy ? "swap_under_way" : "no_such_package"};
+}
+
+>>>>>>> integrations/serving/http/routes.cpp
 }  // namespace
 
 Routes::Routes(RoutesConfig config, GenerationServices services, const ChatTemplate& chat_template)
@@ -105,21 +153,23 @@ std::optional<ApiError> Routes::check_key(const HttpHead& head) const {
 std::optional<HttpReply> Routes::screen(const HttpHead& head) const {
   const std::string_view path = path_of(head.target);
   // Paths of the API need the key whether they exist or not.
-  if (path.starts_with("/v1/"))
+  if (path.starts_with("/v1/") || path.starts_with("/fib/"))
     if (const auto error = check_key(head)) return error_reply(*error);
   const std::optional<Route> route = route_of(path);
   if (!route)
     return error_reply({.status = 404,
                         .message = fmt::format("Invalid URL ({} {})", head.method, path),
                         .code = "unknown_url"});
-  const std::string_view method = takes_body(*route) ? "POST" : "GET";
-  if (head.method != method)
+  const std::vector<std::string_view> methods = methods_of(*route);
+  if (std::ranges::find(methods, head.method) == methods.end())
     return error_reply({.status = 405,
                         .message = fmt::format("Not allowed to {} on {} (HINT: use {}).",
-                                               head.method, path, method),
+                                               head.method, path, fmt::join(methods, " or ")),
                         .code = "method_not_supported",
-                        .allowed_methods = std::string(method)});
-  if (takes_body(*route) && !is_json(head.content_type))
+                        .allowed_methods = fmt::format("{}", fmt::join(methods, ", "))});
+  if (*route == Route::kKernels && head.method == "POST" && !head.is_local)
+    return error_reply(not_local());
+  if (head.method == "POST" && !is_json(head.content_type))
     return error_reply(
         {.status = 415,
          .message = fmt::format("The body must be application/json; it is '{}'. Send "
@@ -140,11 +190,12 @@ void Routes::handle(const HttpHead& head, std::string_view body,
       }
       return exchange->reply(json_reply({{"status", "ok"}}));
     case Route::kMetrics: {
-      const auto times =
-          config_.signature_times ? config_.signature_times() : std::vector<SignatureTime>();
+      std::string text = services_.metrics.render(services_.engine.stats(), times());
+      if (config_.kernels.status) text += kernel_metrics(config_.kernels.status());
       return exchange->reply({.content_type = "text/plain; version=0.0.4; charset=utf-8",
-                              .body = services_.metrics.render(services_.engine.stats(), times)});
+                              .body = std::move(text)});
     }
+    case Route::kKernels: return exchange->reply(kernels(head, body));
     case Route::kModels:
       return exchange->reply(json_reply(
           models_json(config_.model_id, config_.created_s, config_.defaults.context_length)));
@@ -158,6 +209,29 @@ void Routes::handle(const HttpHead& head, std::string_view body,
     case Route::kCompletions: return generate(OpenAiApi::kCompletions, body, std::move(exchange));
     case Route::kChatCompletions: return generate(OpenAiApi::kChat, body, std::move(exchange));
   }
+}
+
+std::vector<SignatureTime> Routes::times() const {
+  return config_.signature_times ? config_.signature_times() : std::vector<SignatureTime>();
+}
+
+HttpReply Routes::kernels(const HttpHead& head, std::string_view body) const {
+  const KernelControl& control = config_.kernels;
+  if (!control.status || (head.method == "POST" && !control.begin_swap)) {
+    return error_reply({.status = 404,
+                        .message = "This server's kernels are not exchanged.",
+                        .code = "not_supported"});
+  }
+  if (head.method == "POST") {
+    const auto package = parse_package(body);
+    if (!package) return error_reply(package.error());
+    if (const auto begun = control.begin_swap(*package); !begun) {
+      return error_reply(swap_refused(begun.error()));
+    }
+  }
+  HttpReply reply = json_reply(kernels_json(control.status(), times()));
+  if (head.method == "POST") reply.status = 202;
+  return reply;
 }
 
 void Routes::generate(OpenAiApi api, std::string_view body, std::shared_ptr<Exchange> exchange) {

@@ -10,6 +10,7 @@
 
 #include "integrations/serving/http/exchange.h"
 #include "integrations/serving/http/generation.h"
+#include "integrations/serving/http/kernel_control.h"
 #include "integrations/serving/http/metrics.h"
 #include "integrations/serving/http/openai_request.h"
 #include "integrations/serving/tokenizer/tokenizer.h"
@@ -23,6 +24,7 @@ struct RoutesConfig {
   uint64_t seed = 0;      // of requests that name none, together with their number
   GenerationDefaults defaults;
   SignatureTimes signature_times;  // may be empty
+  KernelControl kernels;
 };
 
 class Routes {
@@ -38,6 +40,8 @@ class Routes {
   void begin_drain() { is_draining_ = true; }
 
  private:
+  std::vector<SignatureTime> times() const;
+  HttpReply kernels(const HttpHead& head, std::string_view body) const;
   void generate(OpenAiApi api, std::string_view body, std::shared_ptr<Exchange> exchange);
   std::optional<ApiError> check_key(const HttpHead& head) const;
 

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "integrations/serving/engine/engine.h"
+#include "integrations/serving/http/kernel_control.h"
 #include "integrations/serving/http/metrics.h"
 #include "integrations/serving/http/openai_request.h"
 #include "integrations/serving/tokenizer/tokenizer.h"
@@ -43,6 +44,7 @@ struct ServedModel {  // what it refers to outlives the server
   const ChatTemplate& chat_template;
   GenerationDefaults defaults;
   SignatureTimes signature_times;  // for /metrics; may be empty
+  KernelControl kernels;           // for /fib/kernels
 };
 
 class Server {
