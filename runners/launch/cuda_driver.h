@@ -18,7 +18,7 @@ namespace fib {
   X(cuDeviceGet) X(cuDeviceGetCount) X(cuDeviceGetName) X(cuDeviceGetAttribute)                 \
   X(cuDeviceTotalMem) X(cuDeviceGetPCIBusId)                                                    \
   X(cuDevicePrimaryCtxRetain) X(cuDevicePrimaryCtxRelease)                                      \
-  X(cuCtxSetCurrent) X(cuCtxSynchronize)                       \
+  X(cuCtxGetCurrent) X(cuCtxSetCurrent) X(cuCtxSynchronize)                                     \
   X(cuModuleLoadData) X(cuModuleUnload) X(cuModuleGetFunction)                                  \
   X(cuFuncSetAttribute) X(cuFuncGetAttribute) X(cuLaunchKernelEx)                               \
   X(cuMemAlloc) X(cuMemFree) X(cuMemGetInfo) X(cuMemHostRegister) X(cuMemHostUnregister)        \

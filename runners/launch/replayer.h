@@ -14,6 +14,7 @@
 
 #include "runners/launch/cuda_driver.h"
 #include "runners/launch/launch_plan.h"
+#include "runners/launch/packed_step.h"
 
 namespace fib {
 
@@ -62,27 +63,13 @@ class BoundPlan {
 
   size_t num_steps() const { return call_.size(); }
   Result<void> replay_step(size_t step, CUstream stream) const;
-  std::string step_name(size_t step) const { return call_[step].name; }
+  std::string step_name(size_t step) const { return call_[step].name(); }
 
  private:
-  struct Step {
-    std::string name;  // for errors: "launch 1, kernel 'x<4>'"
-    CUfunction function = nullptr;  // null: a memset
-    CUlaunchConfig config{};
-    std::vector<CUlaunchAttribute> attributes;
-    std::vector<std::byte> storage;  // packed arguments, tensor maps at 64-byte boundaries
-    std::vector<void*> arguments;    // into storage
-    CUdeviceptr target = 0;
-    size_t bytes = 0;
-    uint8_t value = 0;
-  };
-  static Result<Step> bind_launch(const LoadedKernels& kernels, const PlannedLaunch& launch,
-                                  const PlanAddresses& addresses, std::string name);
-  Result<void> run_step(const Step& step, CUstream stream) const;
-  Result<void> run(const std::vector<Step>& steps, CUstream stream) const;
+  Result<void> run(const std::vector<PackedStep>& steps, CUstream stream) const;
 
   const CudaDriver* driver_ = nullptr;
-  std::vector<Step> call_, prepare_;
+  std::vector<PackedStep> call_, prepare_;
 };
 
 }  // namespace fib
