@@ -53,6 +53,7 @@ Candidate make_candidate(const BoardInput& input, const BoardEntry& entry) {
   Candidate candidate{.entry = &entry};
   BoardRow& row = candidate.row;
   row.solution = entry.solution;
+  row.solution_key = entry.solution_key;
   row.author = entry.author;
   row.signature = input.signature;
   row.hardware = input.hardware;

@@ -38,6 +38,7 @@ struct BoardRow {
   std::string worst_workload;
   double roofline_fraction = 0.0;  // traffic-weighted mean over the workloads it is known for
   std::string failing_status;      // first status that is not PASSED
+  std::string solution_key;
 };
 
 // What is known of one solution on one workload.
@@ -52,6 +53,7 @@ struct BoardEntry {
   std::string solution, author;
   int64_t newest_verdict = 0;
   std::vector<Standing> standings;  // at most one a workload, by workload
+  std::string solution_key;
 };
 
 struct BoardWorkload {

@@ -20,7 +20,7 @@ Result<Texts> read_texts(const Database& database, std::string_view sql) {
 
 // The small tables that `latest` points into, read once.
 struct Names {
-  Texts signatures, hardware, configurations, solutions, authors;
+  Texts signatures, hardware, configurations, solutions, authors, keys;
   std::unordered_map<int64_t, BoardWorkload> workloads;
 };
 
@@ -31,6 +31,7 @@ Result<Names> read_names(const Database& database) {
   names.configurations = FIB_TRY(read_texts(database, "SELECT id, key FROM configurations"));
   names.solutions = FIB_TRY(read_texts(database, "SELECT id, name FROM solutions"));
   names.authors = FIB_TRY(read_texts(database, "SELECT id, author FROM solutions"));
+  names.keys = FIB_TRY(read_texts(database, "SELECT id, key FROM solutions"));
   Statement rows = FIB_TRY(database.prepare("SELECT id, workload, weight FROM workloads"));
   while (FIB_TRY(rows.step())) {
     names.workloads.emplace(rows.integer(0),
@@ -51,7 +52,9 @@ class BoardBuilder {
   void add(int64_t solution_id, int64_t workload_id, int64_t verdict_id, Standing standing) {
     if (input_.entries.empty() || solution_id != solution_id_) {
       solution_id_ = solution_id;
-      input_.entries.push_back({names_.solutions.at(solution_id), names_.authors.at(solution_id)});
+      input_.entries.push_back({.solution = names_.solutions.at(solution_id),
+                                .author = names_.authors.at(solution_id),
+                                .solution_key = names_.keys.at(solution_id)});
     }
     const auto [position, is_new] = positions_.emplace(workload_id, input_.workloads.size());
     if (is_new) input_.workloads.push_back(names_.workloads.at(workload_id));

@@ -106,9 +106,36 @@ CREATE TABLE foreign_traces (
 ) STRICT;
 )sql";
 
+// `pairs` is what the export selects by. A verdict has one pair at most; what it says in full, and
+// the samples, stand with the verdict.
+constexpr std::string_view kVersion2 = R"sql(
+ALTER TABLE samples ADD COLUMN series INTEGER NOT NULL DEFAULT 0;
+
+CREATE TABLE pairs (
+  verdict_id INTEGER PRIMARY KEY REFERENCES verdicts (id) ON DELETE CASCADE,
+  signature_id INTEGER NOT NULL REFERENCES signatures (id),
+  hardware_id INTEGER NOT NULL REFERENCES hardware (id),
+  configuration_id INTEGER NOT NULL REFERENCES configurations (id),
+  candidate_id INTEGER NOT NULL REFERENCES solutions (id),
+  incumbent_id INTEGER NOT NULL REFERENCES solutions (id),
+  workload_id INTEGER NOT NULL REFERENCES workloads (id),
+  axes TEXT NOT NULL,
+  result TEXT NOT NULL,
+  speedup REAL NOT NULL,
+  speedup_low REAL NOT NULL,
+  speedup_high REAL NOT NULL,
+  noise_floor REAL NOT NULL,
+  is_confirmed INTEGER NOT NULL,
+  timestamp TEXT NOT NULL
+) STRICT;
+CREATE INDEX pairs_by_contenders
+  ON pairs (signature_id, hardware_id, candidate_id, incumbent_id, workload_id, verdict_id);
+)sql";
+
 // The one list of migrations. Released entries are never edited: append the next version.
 constexpr std::array kMigrations = {
     Migration{1, kVersion1},
+    Migration{2, kVersion2},
 };
 
 }  // namespace

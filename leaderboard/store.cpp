@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "leaderboard/board_reader.h"
+#include "leaderboard/pair_table.h"
 #include "leaderboard/sample_blob.h"
 #include "leaderboard/schema.h"
 #include "leaderboard/sqlite.h"
@@ -99,20 +100,32 @@ Result<Enum> enum_of_row(const std::array<Enum, kCount>& values, std::string_vie
   return fail(ErrorCode::kInvalidInput, fmt::format("unknown value '{}'", name), where);
 }
 
-Result<std::vector<ModeTiming>> read_samples(const Database& database, int64_t verdict_id) {
+// The column `samples.series`: the solution alone, its pair, the pair's confirmation.
+constexpr int64_t kAlone = 0, kFirstPair = 1;
+
+Result<void> write_samples(const Database& database, int64_t verdict_id, int64_t series,
+                           const ModeTiming& timing) {
+  const std::vector<std::byte> blob = encode_samples(timing.samples);
+  return database.run(
+      "INSERT INTO samples (verdict_id, mode, clock, data, series) VALUES (?1, ?2, ?3, ?4, ?5)",
+      verdict_id, timing_mode_name(timing.mode), clock_name(timing.clock), std::span(blob), series);
+}
+
+Result<void> read_samples(const Database& database, Verdict& verdict) {
   const std::string where =
-      fmt::format("{}: samples of verdict {}", database.file().string(), verdict_id);
+      fmt::format("{}: samples of verdict {}", database.file().string(), verdict.id);
   Statement rows = FIB_TRY(database.prepare(
-      "SELECT mode, clock, data FROM samples WHERE verdict_id = ?1 ORDER BY id", verdict_id));
-  std::vector<ModeTiming> timings;
+      "SELECT mode, clock, data, series FROM samples WHERE verdict_id = ?1 ORDER BY id",
+      verdict.id));
   while (FIB_TRY(rows.step())) {
     ModeTiming timing;
     timing.mode = FIB_TRY(enum_of_row(kTimingModes, timing_mode_name, rows.text(0), where));
     timing.clock = FIB_TRY(enum_of_row(kClocks, clock_name, rows.text(1), where));
     timing.samples = FIB_TRY(decode_samples(rows.blob(2), where));
-    timings.push_back(std::move(timing));
+    auto& series = rows.integer(3) == kAlone ? verdict.samples : verdict.paired_samples;
+    series.push_back(std::move(timing));
   }
-  return timings;
+  return {};
 }
 
 }  // namespace
@@ -161,10 +174,21 @@ Result<int64_t> Store::add(const Verdict& verdict, const Solution& solution,
                    verdict.reason, verdict.timestamp, dump_json(verdict_to_json(verdict))));
   const int64_t id = database.last_insert_id();
   for (const ModeTiming& timing : verdict.samples) {
-    const std::vector<std::byte> blob = encode_samples(timing.samples);
-    FIB_CHECK(
-        database.run("INSERT INTO samples (verdict_id, mode, clock, data) VALUES (?1, ?2, ?3, ?4)",
-                     id, timing_mode_name(timing.mode), clock_name(timing.clock), std::span(blob)));
+    FIB_CHECK(write_samples(database, id, kAlone, timing));
+  }
+  for (size_t i = 0; i < verdict.paired_samples.size(); ++i) {
+    const auto series = kFirstPair + static_cast<int64_t>(i);
+    FIB_CHECK(write_samples(database, id, series, verdict.paired_samples[i]));
+  }
+  if (const auto record = paired_record_of(verdict)) {
+    FIB_CHECK(add_pair(database,
+                       {.verdict = id,
+                        .signature = signature_id,
+                        .solution = solution_id,
+                        .workload = workload_id,
+                        .hardware = hardware_id,
+                        .configuration = configuration_id},
+                       *record, verdict.noise_floor.value()));
   }
   const ModeSummary* cold = verdict.timing(TimingMode::kCold);
   const MedianInterval latency = cold != nullptr ? cold->latency_ns : MedianInterval{};
@@ -188,19 +212,34 @@ Result<Verdict> Store::get(int64_t id) const {
                 database.file().string(), "'fib show' without a number lists the newest ones");
   }
   Verdict verdict = FIB_TRY(verdict_of_row(database, id, row.text(0)));
-  verdict.samples = FIB_TRY(read_samples(database, id));
+  FIB_CHECK(read_samples(database, verdict));
   return verdict;
 }
 
 Result<std::optional<int64_t>> Store::find(const VerdictKey& key) const {
   std::lock_guard lock(state_->mutex);
+  // Both tables name these columns alike; {} is what `latest` calls a solution and `pairs` a
+  // candidate.
+  constexpr std::string_view kPlace =
+      "signature_id = (SELECT id FROM signatures WHERE name = ?1) AND hardware_id = (SELECT id "
+      "FROM "
+      "hardware WHERE key = ?2) AND configuration_id = (SELECT id FROM configurations WHERE key = "
+      "?3) AND {} = (SELECT id FROM solutions WHERE key = ?4) AND workload_id = (SELECT "
+      "workloads.id FROM workloads JOIN signatures ON signatures.id = signature_id WHERE "
+      "signatures.name = ?1 AND workload = ?5)";
+  const std::string latest =
+      "SELECT verdict_id FROM latest WHERE " + fmt::format(kPlace, "solution_id");
+  if (key.incumbent_key.empty()) {
+    return state_->database.integer(latest, key.signature, key.hardware, key.config_key,
+                                    key.solution_key, key.workload);
+  }
   return state_->database.integer(
-      "SELECT verdict_id FROM latest WHERE signature_id = (SELECT id FROM signatures WHERE name = "
-      "?1) AND hardware_id = (SELECT id FROM hardware WHERE key = ?2) AND configuration_id = "
-      "(SELECT id FROM configurations WHERE key = ?3) AND solution_id = (SELECT id FROM solutions "
-      "WHERE key = ?4) AND workload_id = (SELECT workloads.id FROM workloads JOIN signatures ON "
-      "signatures.id = signature_id WHERE signatures.name = ?1 AND workload = ?5)",
-      key.signature, key.hardware, key.config_key, key.solution_key, key.workload);
+      latest + " AND status <> 'PASSED' UNION SELECT verdict_id FROM pairs WHERE " +
+          fmt::format(kPlace, "candidate_id") +
+          " AND incumbent_id = (SELECT id FROM solutions WHERE key = ?6) AND (is_confirmed OR "
+          "result <> 'faster') ORDER BY verdict_id DESC LIMIT 1",
+      key.signature, key.hardware, key.config_key, key.solution_key, key.workload,
+      key.incumbent_key);
 }
 
 Result<std::vector<Verdict>> Store::query(const VerdictQuery& query) const {
@@ -237,6 +276,11 @@ Result<std::vector<Verdict>> Store::query(const VerdictQuery& query) const {
 Result<int64_t> Store::count_verdicts() const {
   std::lock_guard lock(state_->mutex);
   return FIB_TRY(state_->database.integer("SELECT count(*) FROM verdicts")).value();
+}
+
+Result<std::vector<PairedRecord>> Store::paired(const PairedQuery& query) const {
+  std::lock_guard lock(state_->mutex);
+  return read_pairs(state_->database, query);
 }
 
 Result<void> Store::add_solution(const Solution& solution) {

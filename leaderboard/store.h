@@ -13,6 +13,7 @@
 
 #include "harness/verdict.h"
 #include "leaderboard/board.h"
+#include "leaderboard/paired_record.h"
 
 namespace fib {
 
@@ -25,6 +26,7 @@ struct VerdictQuery {
 // Resume key: what has been measured already.
 struct VerdictKey {
   std::string solution_key, signature, workload, hardware, config_key;
+  std::string incumbent_key;  // empty: with or without a pair
 };
 
 class Store {
@@ -34,12 +36,17 @@ class Store {
   static Result<std::unique_ptr<Store>> open(const std::filesystem::path& file);
   ~Store();
 
-  // Commits; the id is set in the returned verdict. The solution's sources are kept beside it.
+  // Commits, and returns the verdict's id. The solution's sources are kept beside it, and its pair,
+  // whose incumbent must be in the store (add_solution).
   Result<int64_t> add(const Verdict& verdict, const Solution& solution, const Workload& workload);
   Result<Verdict> get(int64_t id) const;
+  // The newest. With an incumbent the newest verdict that is paired with it, or that has no more to
+  // be paired: a failure. A FASTER that was never confirmed is not found.
   Result<std::optional<int64_t>> find(const VerdictKey& key) const;
   Result<std::vector<Verdict>> query(const VerdictQuery& query) const;  // newest first, no samples
   Result<int64_t> count_verdicts() const;
+  // Of each candidate, incumbent, workload and hardware the newest, oldest first.
+  Result<std::vector<PairedRecord>> paired(const PairedQuery& query) const;
 
   // Without a verdict (an import). Of one key the first is kept.
   Result<void> add_solution(const Solution& solution);

@@ -66,30 +66,69 @@ TEST(Schema, VersionsAreInOrderWithoutGaps) {
   EXPECT_EQ(newest_schema_version(), expected);
 }
 
-// tests/leaderboard/fixtures/v1.sql is what `sqlite3 fib.db .dump` wrote of a store of version 1
+// tests/leaderboard/fixtures/vN.sql is what `sqlite3 fib.db .dump` wrote of a store of version N
 // with one verdict. Every later version must open it and find that verdict.
-TEST(Schema, OpensAStoreOfVersion1) {
-  ScratchFolder folder;
-  const auto dump = read_file(FIB_SOURCE_DIR "/tests/leaderboard/fixtures/v1.sql");
-  ASSERT_TRUE(dump) << dump.error().to_string();
-  {
-    const Database database = Database::open(folder / "v1.db").value();
-    ASSERT_TRUE(database.script(*dump));
-    ASSERT_TRUE(database.script(
-        fmt::format("PRAGMA application_id = {}; PRAGMA user_version = 1", kApplicationId)));
+std::unique_ptr<Store> open_dump(const ScratchFolder& folder, int version) {
+  const auto dump =
+      read_file(fmt::format("{}/tests/leaderboard/fixtures/v{}.sql", FIB_SOURCE_DIR, version));
+  if (!dump) {
+    ADD_FAILURE() << dump.error().to_string();
+    return nullptr;
   }
-  auto store = open_store(folder / "v1.db");
+  {
+    const Database database = Database::open(folder / "old.db").value();
+    EXPECT_TRUE(database.script(*dump));
+    EXPECT_TRUE(database.script(fmt::format("PRAGMA application_id = {}; PRAGMA user_version = {}",
+                                            kApplicationId, version)));
+  }
+  return open_store(folder / "old.db");
+}
+
+TEST(Schema, OpensAStoreOfEveryVersion) {
+  for (const Migration& step : migrations()) {
+    SCOPED_TRACE(step.to_version);
+    ScratchFolder folder;
+    const auto store = open_dump(folder, step.to_version);
+    ASSERT_NE(store, nullptr);
+    EXPECT_EQ(store->schema_version(), newest_schema_version());
+    const auto verdict = store->get(1);
+    ASSERT_TRUE(verdict) << verdict.error().to_string();
+    EXPECT_EQ(verdict->solution, "rows");
+    EXPECT_EQ(verdict->samples.at(0).samples.at(0).time_ns, 1000.0);
+    const auto rows = store->board("rmsnorm_h4096");
+    ASSERT_TRUE(rows) << rows.error().to_string();
+    ASSERT_EQ(rows->size(), 1u);
+    EXPECT_NEAR(rows->at(0).geomean_latency_ns, 1000.0, 1e-9);
+    ASSERT_TRUE(store->solution("rows"));
+  }
+}
+
+TEST(Schema, AStoreFromBeforeThereWerePairsHasNoneAndTakesThem) {
+  ScratchFolder folder;
+  const auto store = open_dump(folder, 1);
   ASSERT_NE(store, nullptr);
-  EXPECT_EQ(store->schema_version(), newest_schema_version());
-  const auto verdict = store->get(1);
-  ASSERT_TRUE(verdict) << verdict.error().to_string();
-  EXPECT_EQ(verdict->solution, "rows");
-  EXPECT_EQ(verdict->samples.at(0).samples.at(0).time_ns, 1000.0);
-  const auto rows = store->board("rmsnorm_h4096");
-  ASSERT_TRUE(rows) << rows.error().to_string();
-  ASSERT_EQ(rows->size(), 1u);
-  EXPECT_NEAR(rows->at(0).geomean_latency_ns, 1000.0, 1e-9);
-  ASSERT_TRUE(store->solution("rows"));
+  EXPECT_TRUE(store->paired({}).value().empty());
+  EXPECT_TRUE(store->get(1)->paired_samples.empty());
+  Verdict verdict = make_verdict({});
+  verdict.paired = PairedResult::kSame;
+  verdict.incumbent_key = solution_key(make_solution("rows"));
+  verdict.speedup = verdict.speedup_low = verdict.speedup_high = 1.0;
+  verdict.noise_floor = 0.01;
+  ASSERT_TRUE(store->add(verdict, make_solution("rows"), make_workload("w1")));
+  EXPECT_EQ(store->paired({})->size(), 1u);
+}
+
+TEST(Schema, OpensAPairOfVersion2) {
+  ScratchFolder folder;
+  const auto store = open_dump(folder, 2);
+  ASSERT_NE(store, nullptr);
+  const auto pairs = store->paired({.hardware = "TEST_CPU"});
+  ASSERT_TRUE(pairs) << pairs.error().to_string();
+  ASSERT_EQ(pairs->size(), 1u);
+  EXPECT_EQ(pairs->at(0).incumbent, "plain");
+  EXPECT_EQ(pairs->at(0).speedup_high, 1.3);
+  EXPECT_TRUE(pairs->at(0).is_confirmed);
+  EXPECT_EQ(store->get(1)->paired_samples.size(), 2u);
 }
 
 }  // namespace
