@@ -84,9 +84,6 @@ ApiError draining() {
           .code = "service_unavailable"};
 }
 
-<<<<<<< /tmp/g/out/integrations/serving/http/routes.cpp
-ApiError device_lost() {
-=======
 // A package is native code from the server's own disk: whoever may have it loaded could as well do
 // anything else that the server can.
 ApiError not_local() {
@@ -95,21 +92,11 @@ ApiError not_local() {
           .code = "not_local"};
 }
 
-ApiError device_lost(const std::string& why) {
->>>>>>> integrations/serving/http/routes.cpp
+ApiError device_lost() {
   return {.status = 503,
           .message = "The device is lost; the server has to be started again.",
           .type = "server_error",
           .code = "device_lost"};
-}
-
-<<<<<<< /tmp/g/out/integrations/serving/http/routes.cpp
-=======
-ApiError step_overdue() {
-  return {.status = 503,
-          .message = "A step takes longer than the step timeout: a kernel hangs, or is very slow.",
-          .type = "server_error",
-          .code = "step_overdue"};
 }
 
 // {"package": PATH}
@@ -130,7 +117,6 @@ ApiError swap_refused(const Error& error) {
           .code = is_busy ? "swap_under_way" : "no_such_package"};
 }
 
->>>>>>> integrations/serving/http/routes.cpp
 }  // namespace
 
 Routes::Routes(RoutesConfig config, GenerationServices services, const ChatTemplate& chat_template)
