@@ -20,6 +20,7 @@ namespace fib {
 namespace {
 
 constexpr auto kSignalPatience = std::chrono::milliseconds(50);
+constexpr int kProfileEvery = 61;  // a prime: see ExecutorOptions
 constexpr auto kCaptureInterval = std::chrono::minutes(1);  // what a crash can lose
 
 struct ServeArgs {
@@ -66,6 +67,32 @@ void announce(const Context& context, const ServingStack& stack, const Server& s
   context.out.flush();
 }
 
+// Says on stderr, once, when the engine gets into trouble that /health tells of, and out of it.
+class HealthLog {
+ public:
+  HealthLog(const Context& context, const Engine& engine) : context_(context), engine_(engine) {}
+
+  void look() {
+    const EngineStats now = engine_.stats();
+    if (now.is_step_overdue != was_overdue_ && !now.is_device_lost) {
+      context_.err << (now.is_step_overdue
+                           ? "a step takes longer than --step-timeout: a kernel hangs, or is slow\n"
+                           : "the step that took so long has ended\n");
+    }
+    if (now.is_device_lost && !was_lost_) {
+      context_.err << fmt::format("the device is lost: {}\n", now.device_error);
+    }
+    was_overdue_ = now.is_step_overdue;
+    was_lost_ = now.is_device_lost;
+  }
+  bool is_device_lost() const { return was_lost_; }
+
+ private:
+  const Context& context_;
+  const Engine& engine_;
+  bool was_overdue_ = false, was_lost_ = false;
+};
+
 Result<int> serve(const Context& context, const ServeArgs& args) {
   const ServingStack stack = FIB_TRY(open_serving(context, args.serving));
   const Tokenizer tokenizer = FIB_TRY(Tokenizer::open(stack.folder));
@@ -93,15 +120,22 @@ Result<int> serve(const Context& context, const ServeArgs& args) {
        .signature_times = [&times] {
          std::vector<SignatureTime> all;
          for (const CallTime& time : times.read()) {
-           all.push_back({time.signature, time.host_s, time.calls});
+           all.push_back({.signature = time.signature,
+                          .solution = time.solution,
+                          .calls = time.calls,
+                          .host_s = time.host_s,
+                          .sampled_calls = time.sampled_calls,
+                          .device_s = time.device_s});
          }
          return all;
        }}));
   const InterruptGuard interrupt;
   announce(context, stack, *server);
+  HealthLog health(context, *engine);
   auto next_write = std::chrono::steady_clock::now() + kCaptureInterval;
   while (!interrupt.requested()) {
     std::this_thread::sleep_for(kSignalPatience);
+    health.look();
     if (!capture || std::chrono::steady_clock::now() < next_write) continue;
     // A full disk is no reason to stop serving.
     if (const auto written = capture->write(); !written) {
@@ -113,7 +147,8 @@ Result<int> serve(const Context& context, const ServeArgs& args) {
   server->drain();
   engine->drain();
   if (capture) FIB_CHECK(finish_capture(context, *capture, args.capture));
-  return kExitPassed;
+  health.look();
+  return health.is_device_lost() ? kExitEnvironment : kExitPassed;
 }
 
 }  // namespace
@@ -123,6 +158,11 @@ void add_serve_command(CLI::App& app, Action& action) {
   CLI::App* command = app.add_subcommand("serve", "Serve a model over OpenAI-compatible HTTP");
   add_serving_options(*command, args->serving);
   add_capture_options(*command, args->capture);
+  args->serving.profile_every = kProfileEvery;
+  command->add_option("--profile-every", args->serving.profile_every,
+                      "Of so many steps one is timed on the device, for /metrics; 0: none")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
   command->add_option("--host", args->host, "Address to listen on")->capture_default_str();
   command->add_option("--port", args->port, "0: any that is free")->capture_default_str();
   command->add_option("--api-key", args->api_key, "Clients must send it as their bearer token")

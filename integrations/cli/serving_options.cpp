@@ -31,7 +31,8 @@ HouseDispatchOptions dispatch_options(const Context& context) {
 Result<ExecutorOptions> executor_options(const ServingArgs& args) {
   ExecutorOptions options{.max_positions = args.max_model_len,
                           .max_decode_rows = args.max_batch,
-                          .graphs = args.has_no_graphs ? GraphUse::kNever : GraphUse::kWhereAble};
+                          .graphs = args.has_no_graphs ? GraphUse::kNever : GraphUse::kWhereAble,
+                          .profile_every = args.profile_every};
   const int prefill = args.prefill == "layered" ? args.cohort_tokens : args.chunk_tokens;
   options.max_step_tokens = prefill + args.max_batch;
   if (!args.kv_cache.empty()) {
@@ -88,6 +89,11 @@ void add_serving_options(CLI::App& app, ServingArgs& args) {
   app.add_option("--cohort-tokens", args.cohort_tokens, "layered: prompt tokens of a cohort")
       ->check(CLI::Range(1, 1 << 16))
       ->capture_default_str();
+  app.add_option("--step-timeout", args.step_timeout_s,
+                 "A step that takes longer counts as hanging: a card is lost, /health says so")
+      ->type_name("SECONDS")
+      ->check(CLI::Range(0.001, 86400.0))
+      ->capture_default_str();
   app.add_flag("--no-prefix-cache", args.has_no_prefix_cache, "Compute every prompt anew");
   app.add_flag("--no-graphs", args.has_no_graphs, "cuda: launch decode steps kernel by kernel");
 }
@@ -109,7 +115,8 @@ Result<ServingStack> open_serving(const Context& context, const ServingArgs& arg
   ProgressLine progress(context.err, context.interactivity);
   progress.show("opening " + args.target);
   stack.device = args.target == "cpu" ? FIB_TRY(open_cpu_device(args.threads))
-                                      : FIB_TRY(open_cuda_device(args.device));
+                                      : FIB_TRY(open_cuda_device(args.device,
+                                                                  args.step_timeout_s));
   stack.dispatch = FIB_TRY(open_house_dispatch(*stack.device, dispatch_options(context)));
   stack.executor = FIB_TRY(load_model(
       *stack.dispatch,
@@ -124,6 +131,7 @@ Result<ServingStack> open_serving(const Context& context, const ServingArgs& arg
                          .cohort_tokens = args.cohort_tokens,
                          .max_decode_rows = args.max_batch,
                          .has_prefix_cache = !args.has_no_prefix_cache,
+                         .step_timeout_s = args.step_timeout_s,
                          .eos_tokens = stack.executor->config().eos_tokens};
   return stack;
 }

@@ -31,6 +31,8 @@ struct ServingArgs {
   std::string prefill = "chunked";
   int chunk_tokens = 512;
   int cohort_tokens = 8192;
+  double step_timeout_s = kDefaultStepTimeoutS;
+  int profile_every = 0;               // an option of the commands that show the times
   bool has_no_prefix_cache = false;
   bool has_no_graphs = false;
 };

@@ -4,9 +4,11 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
+#include <vector>
 
 #include "integrations/package/dispatch.h"
 #include "integrations/package/random_fill.h"
@@ -38,6 +40,22 @@ void run_on(WorkerPool& pool, int64_t count, int64_t grain, const Body& body) {
   };
   pool.run(count, grain, call, const_cast<Body*>(&body));
 }
+
+// Everything has run when it is enqueued: the host's clock is the device's.
+class HostTimer final : public DeviceTimer {
+ public:
+  Result<void> mark(size_t index) override {
+    if (index >= marks_.size()) marks_.resize(index + 1);
+    marks_[index] = std::chrono::steady_clock::now();
+    return {};
+  }
+  Result<double> elapsed_ns(size_t from, size_t to) const override {
+    return std::chrono::duration<double, std::nano>(marks_.at(to) - marks_.at(from)).count();
+  }
+
+ private:
+  std::vector<std::chrono::steady_clock::time_point> marks_;
+};
 
 }  // namespace
 
@@ -88,6 +106,8 @@ Result<std::unique_ptr<DeviceGraph>> CpuDevice::capture(const std::function<Resu
   return fail(ErrorCode::kUnsupported, "the cpu target has no graphs", {},
               "run the calls as they are");
 }
+
+std::unique_ptr<DeviceTimer> CpuDevice::make_timer() { return std::make_unique<HostTimer>(); }
 
 Result<std::byte*> CpuDevice::allocate_bytes(size_t bytes) {
   const size_t alignment = bytes < kHugePage ? kAlignment : kHugePage;

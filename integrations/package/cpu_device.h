@@ -24,6 +24,7 @@ class CpuDevice final : public ServingDevice {
   Result<std::unique_ptr<DeviceGraph>> capture(
       const std::function<Result<void>()>& record) override;
   bool can_capture() const override { return false; }
+  std::unique_ptr<DeviceTimer> make_timer() override;
 
  private:
   Result<std::byte*> allocate_bytes(size_t bytes) override;

@@ -2,6 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <chrono>
+#include <vector>
+
 #include "integrations/package/dispatch.h"
 #include "integrations/package/random_fill.h"
 
@@ -9,6 +13,14 @@ namespace fib {
 namespace {
 
 constexpr size_t kFillAlignment = 16;
+
+// How a step is waited for. Nearly all are over within the first span, in which the card is asked
+// again and again, as cuStreamSynchronize does by default. Later a pause is a small part of what was
+// waited already. The system adds some 50 us to a pause of any length, which is why there are none
+// before.
+constexpr auto kSpin = std::chrono::milliseconds(20);
+constexpr int kPauseShare = 1024;
+constexpr auto kLongestPause = std::chrono::microseconds(50);
 
 CUdeviceptr address(const std::byte* data) { return reinterpret_cast<CUdeviceptr>(data); }
 
@@ -54,11 +66,55 @@ class CudaGraph final : public DeviceGraph {
   CUgraphExec executable_;
 };
 
+// An event a mark, made when the mark is first used.
+class CudaTimer final : public DeviceTimer {
+ public:
+  explicit CudaTimer(const CudaDevice& device) : device_(device) {}
+  CudaTimer(const CudaTimer&) = delete;
+  CudaTimer& operator=(const CudaTimer&) = delete;
+  ~CudaTimer() override {
+    if (!device_.enter()) return;
+    for (const CUevent event : events_) driver().cuEventDestroy(event);
+  }
+
+  Result<void> mark(size_t index) override {
+    FIB_CHECK(device_.enter());
+    while (index >= events_.size()) {
+      CUevent event = nullptr;
+      FIB_CHECK(device_.check(driver().cuEventCreate(&event, CU_EVENT_DEFAULT), "cuEventCreate"));
+      events_.push_back(event);
+    }
+    // Without the flag an event in a capture is an edge between streams, not a point in time.
+    const CUstream stream = device_.context().stream();
+    return device_.check(device_.is_capturing()
+                             ? driver().cuEventRecordWithFlags(events_[index], stream,
+                                                               CU_EVENT_RECORD_EXTERNAL)
+                             : driver().cuEventRecord(events_[index], stream),
+                         "cuEventRecord");
+  }
+
+  Result<double> elapsed_ns(size_t from, size_t to) const override {
+    constexpr double kNsPerMs = 1e6;
+    FIB_CHECK(device_.enter());
+    float elapsed_ms = 0.0f;
+    FIB_CHECK(device_.check(
+        driver().cuEventElapsedTime(&elapsed_ms, events_.at(from), events_.at(to)),
+        "cuEventElapsedTime"));
+    return elapsed_ms * kNsPerMs;
+  }
+
+ private:
+  const CudaDriver& driver() const { return device_.context().driver(); }
+  const CudaDevice& device_;
+  std::vector<CUevent> events_;
+};
+
 }  // namespace
 
-CudaDevice::CudaDevice(std::unique_ptr<DeviceContext> context)
+CudaDevice::CudaDevice(std::unique_ptr<DeviceContext> context, double step_timeout_s)
     : context_(std::move(context)),
       driver_(context_->driver()),
+      step_timeout_s_(step_timeout_s),
       info_{.target = "cuda",
             .name = context_->facts().name,
             .architecture = context_->facts().architecture,
@@ -73,7 +129,9 @@ CudaDevice::~CudaDevice() {
 Result<void> CudaDevice::enter() const {
   const std::thread::id caller = std::this_thread::get_id();
   if (caller == thread_) return {};
-  FIB_CHECK(context_->enter());
+  if (auto entered = context_->enter(); !entered) {
+    return fail(explain(std::move(entered).error()));
+  }
   thread_ = caller;
   return {};
 }
@@ -141,7 +199,31 @@ Result<void> CudaDevice::fill_random(std::byte* to, size_t bytes, float scale, u
 
 Result<void> CudaDevice::synchronize() {
   FIB_CHECK(enter());
-  return check(driver_.cuStreamSynchronize(context_->stream()), "synchronize");
+  const CUresult waited = wait();
+  if (waited != CUDA_ERROR_NOT_READY) return check(waited, "synchronize");
+  context_->abandon();
+  return fail(ErrorCode::kWorkerLost,
+              fmt::format("the card did not finish a step in {:g} s: a kernel hangs",
+                          step_timeout_s_),
+              info_.name, "restart; if it was only slow, with a longer step timeout");
+}
+
+// Neither cuStreamSynchronize nor an event with blocking sync can be told when to give up.
+CUresult CudaDevice::wait() const {
+  using std::chrono::steady_clock;
+  const auto start = steady_clock::now();
+  const std::chrono::duration<double> limit(step_timeout_s_);
+  while (true) {
+    const CUresult result = driver_.cuStreamQuery(context_->stream());
+    if (result != CUDA_ERROR_NOT_READY) return result;
+    const auto waited = steady_clock::now() - start;
+    if (waited > limit) return result;
+    if (waited < kSpin) {
+      std::this_thread::yield();
+    } else {
+      std::this_thread::sleep_for(std::min<steady_clock::duration>(waited / kPauseShare, kLongestPause));
+    }
+  }
 }
 
 Result<std::unique_ptr<DeviceGraph>> CudaDevice::capture(
@@ -168,6 +250,8 @@ Result<std::unique_ptr<DeviceGraph>> CudaDevice::capture(
   FIB_CHECK(check(made, "cuGraphInstantiate"));
   return std::make_unique<CudaGraph>(*this, executable);
 }
+
+std::unique_ptr<DeviceTimer> CudaDevice::make_timer() { return std::make_unique<CudaTimer>(*this); }
 
 Result<void> CudaDevice::check_not_capturing() const {
   if (!is_capturing_) return {};
@@ -202,7 +286,11 @@ void CudaDevice::free_host_bytes_at(std::byte* data) {
   if (enter()) driver_.cuMemFreeHost(data);
 }
 
-Result<std::unique_ptr<ServingDevice>> open_cuda_device(int index) {
+Result<std::unique_ptr<ServingDevice>> open_cuda_device(int index, double step_timeout_s) {
+  if (!(step_timeout_s > 0.0)) {
+    return fail(ErrorCode::kInvalidInput, fmt::format("a step timeout of {} s", step_timeout_s),
+                "cuda", "give a time above 0");
+  }
   CudaDriverPtr driver = FIB_TRY(CudaDriver::open());
   int count = 0;
   FIB_CHECK(driver->check(driver->cuDeviceGetCount(&count), "cuDeviceGetCount"));
@@ -210,7 +298,8 @@ Result<std::unique_ptr<ServingDevice>> open_cuda_device(int index) {
     return fail(ErrorCode::kEnvironment, fmt::format("no device {}, there are {}", index, count),
                 "cuda", "nvidia-smi lists them");
   }
-  return std::make_unique<CudaDevice>(FIB_TRY(DeviceContext::open(std::move(driver), index)));
+  return std::make_unique<CudaDevice>(FIB_TRY(DeviceContext::open(std::move(driver), index)),
+                                      step_timeout_s);
 }
 
 }  // namespace fib

@@ -13,7 +13,8 @@ namespace fib {
 
 class CudaDevice final : public ServingDevice {
  public:
-  explicit CudaDevice(std::unique_ptr<DeviceContext> context);
+  explicit CudaDevice(std::unique_ptr<DeviceContext> context,
+                      double step_timeout_s = kDefaultStepTimeoutS);
   ~CudaDevice() override;
 
   const DeviceContext& context() const { return *context_; }
@@ -36,6 +37,8 @@ class CudaDevice final : public ServingDevice {
   Result<std::unique_ptr<DeviceGraph>> capture(
       const std::function<Result<void>()>& record) override;
   bool can_capture() const override { return true; }
+  bool is_capturing() const { return is_capturing_; }
+  std::unique_ptr<DeviceTimer> make_timer() override;
 
   // kWorkerLost for errors after which the context can't be used any more.
   Result<void> check(CUresult result, std::string_view what) const;
@@ -46,9 +49,11 @@ class CudaDevice final : public ServingDevice {
   Result<std::byte*> allocate_host_bytes(size_t bytes) override;
   void free_host_bytes_at(std::byte* data) override;
   Result<void> check_not_capturing() const;
+  CUresult wait() const;  // CUDA_ERROR_NOT_READY: not within the deadline
 
   const std::unique_ptr<DeviceContext> context_;
   const CudaDriver& driver_;
+  const double step_timeout_s_;
   ServingDeviceInfo info_;
   std::optional<HarnessKernels> kernels_;
   mutable std::thread::id thread_;  // that the context is current in

@@ -13,7 +13,7 @@ Failure unavailable() {
 
 }  // namespace
 
-Result<std::unique_ptr<ServingDevice>> open_cuda_device(int) { return unavailable(); }
+Result<std::unique_ptr<ServingDevice>> open_cuda_device(int, double) { return unavailable(); }
 
 Result<std::unique_ptr<PackageSeat>> open_cuda_seat(ServingDevice&, const HouseDispatchOptions&) {
   return unavailable();

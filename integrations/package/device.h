@@ -14,6 +14,10 @@
 
 namespace fib {
 
+// How long a step may take on a card before it counts as hanging. The longest of a healthy one take
+// a few seconds.
+inline constexpr double kDefaultStepTimeoutS = 30.0;
+
 struct ServingDeviceInfo {
   std::string target;        // "cpu", "cuda"
   std::string name;          // "NVIDIA H100 80GB HBM3"
@@ -67,6 +71,17 @@ class DeviceGraph {
   virtual Result<void> launch() = 0;
 };
 
+// Points in time on a device's queue, each with an index that is used again and again.
+class DeviceTimer {
+ public:
+  virtual ~DeviceTimer() = default;
+  // Enqueued: the time is taken when everything before it has run. While a graph is captured, each
+  // time that the graph is launched.
+  virtual Result<void> mark(size_t index) = 0;
+  // Of marks that have been passed, as synchronize() sees to.
+  virtual Result<double> elapsed_ns(size_t from, size_t to) const = 0;
+};
+
 class ServingDevice {
  public:
   virtual ~ServingDevice() = default;
@@ -87,7 +102,9 @@ class ServingDevice {
   virtual Result<void> fill_random(std::byte* to, size_t bytes, float scale, uint64_t seed) = 0;
 
   // Waits until everything enqueued has run. A kernel that broke something is reported here
-  // (kWorkerLost: the device is lost for good; anything else: this work only).
+  // (kWorkerLost: the device is lost for good; anything else: this work only), and so is a card that
+  // isn't done within the device's deadline: it is lost as well. On the CPU, where a call returns
+  // when its work is done, there is no deadline: nothing in a process can end a kernel of its own.
   virtual Result<void> synchronize() = 0;
 
   // Runs `record`, which enqueues, and returns it as a graph. Nothing is executed. kUnsupported on
@@ -95,6 +112,9 @@ class ServingDevice {
   virtual Result<std::unique_ptr<DeviceGraph>> capture(
       const std::function<Result<void>()>& record) = 0;
   virtual bool can_capture() const = 0;
+
+  // Which the device must outlive.
+  virtual std::unique_ptr<DeviceTimer> make_timer() = 0;
 
  protected:
   friend class DeviceArray;

@@ -20,6 +20,8 @@ namespace fib {
 class CallTap {
  public:
   virtual ~CallTap() = default;
+  // A call within Dispatch::time_calls, some time after its on_call.
+  virtual void on_device_time(const Kernel&, double /*device_ns*/) {}
   // `host_ns`: what enqueuing took; on the cpu target that is the call itself.
   virtual void on_call(const Kernel& kernel, const KernelCall& call, double host_ns) = 0;
 };
@@ -51,6 +53,11 @@ class Dispatch {
   // Captures what `record` enqueues; launching the graph shows its calls to the taps.
   virtual Result<std::unique_ptr<DeviceGraph>> capture(
       const std::function<Result<void>()>& record) = 0;
+
+  // Runs `work`, which ends with ServingDevice::synchronize(), and tells the taps what each of its
+  // calls took on the device. A graph has its calls timed if it was captured within time_calls, too.
+  // A dispatch that can't time calls just runs it.
+  virtual Result<void> time_calls(const std::function<Result<void>()>& work) { return work(); }
 
   // Kernels resolved so far, with their solutions.
   virtual std::vector<const Kernel*> kernels() const = 0;
@@ -85,9 +92,11 @@ struct HouseDispatchOptions {
   CudaSearch cuda;                    // where the CUDA libraries are searched
 };
 
-// The cpu, or the card with this index. kEnvironment says what is missing.
+// The cpu, or the card with this index. kEnvironment says what is missing. `step_timeout_s`: the
+// deadline of synchronize().
 Result<std::unique_ptr<ServingDevice>> open_cpu_device(int threads);
-Result<std::unique_ptr<ServingDevice>> open_cuda_device(int index);
+Result<std::unique_ptr<ServingDevice>> open_cuda_device(
+    int index, double step_timeout_s = kDefaultStepTimeoutS);
 Result<std::unique_ptr<Dispatch>> open_house_dispatch(ServingDevice& device,
                                                       HouseDispatchOptions options);
 

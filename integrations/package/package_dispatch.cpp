@@ -46,6 +46,9 @@ class PackageDispatch final : public Dispatch {
       const std::function<Result<void>()>& record) override {
     return taps_.capture(device_, record);
   }
+  Result<void> time_calls(const std::function<Result<void>()>& work) override {
+    return taps_.time_calls(device_, work);
+  }
   std::vector<const Kernel*> kernels() const override {
     std::vector<const Kernel*> kernels;
     for (const auto& kernel : kernels_) kernels.push_back(kernel.get());

@@ -52,6 +52,9 @@ class SwappableDispatch final : public Dispatch {
   void remove_tap(CallTap& tap) override { taps_.remove(tap); }
   Result<std::unique_ptr<DeviceGraph>> capture(
       const std::function<Result<void>()>& record) override;
+  Result<void> time_calls(const std::function<Result<void>()>& work) override {
+    return taps_.time_calls(device_, work);
+  }
   std::vector<const Kernel*> kernels() const override;
   bool tend() override;
   StepManner begin_step() override;

@@ -16,20 +16,25 @@ double ns_since(Clock::time_point start) {
 class RecordedGraph final : public DeviceGraph {
  public:
   RecordedGraph(std::unique_ptr<DeviceGraph> graph, std::vector<RecordedCall> calls,
-                const TapList& taps)
-      : graph_(std::move(graph)), calls_(std::move(calls)), taps_(taps) {}
+                std::unique_ptr<TimedCalls> timed, TapList& taps)
+      : graph_(std::move(graph)),
+        calls_(std::move(calls)),
+        timed_(std::move(timed)),
+        taps_(taps) {}
 
   Result<void> launch() override {
     const auto start = Clock::now();
     FIB_CHECK(graph_->launch());
     taps_.show(calls_, ns_since(start));
+    if (timed_) taps_.passed(*timed_);
     return {};
   }
 
  private:
   std::unique_ptr<DeviceGraph> graph_;
   std::vector<RecordedCall> calls_;
-  const TapList& taps_;
+  std::unique_ptr<TimedCalls> timed_;  // null: captured outside time_calls
+  TapList& taps_;
 };
 
 }  // namespace
@@ -37,10 +42,36 @@ class RecordedGraph final : public DeviceGraph {
 Result<std::unique_ptr<DeviceGraph>> TapList::capture(ServingDevice& device,
                                                       const std::function<Result<void>()>& record) {
   std::vector<RecordedCall> calls;
+  std::unique_ptr<TimedCalls> timed;
+  if (timing_ != nullptr) timed = std::make_unique<TimedCalls>(TimedCalls{device.make_timer(), {}});
+  TimedCalls* const around = std::exchange(timing_, timed.get());
   recording_ = &calls;
   auto graph = device.capture(record);
   recording_ = nullptr;
-  return std::make_unique<RecordedGraph>(FIB_TRY(std::move(graph)), std::move(calls), *this);
+  timing_ = around;
+  return std::make_unique<RecordedGraph>(FIB_TRY(std::move(graph)), std::move(calls),
+                                         std::move(timed), *this);
+}
+
+Result<void> TapList::time_calls(ServingDevice& device, const std::function<Result<void>()>& work) {
+  if (!direct_.timer) direct_.timer = device.make_timer();
+  direct_.kernels.clear();
+  passed_.clear();
+  timing_ = &direct_;
+  const Result<void> done = work();
+  timing_ = nullptr;
+  FIB_CHECK(done);
+  FIB_CHECK(tell_times(direct_));
+  for (const TimedCalls* calls : passed_) FIB_CHECK(tell_times(*calls));
+  return {};
+}
+
+Result<void> TapList::tell_times(const TimedCalls& calls) const {
+  for (size_t i = 0; i < calls.kernels.size(); ++i) {
+    const double device_ns = FIB_TRY(calls.timer->elapsed_ns(2 * i, 2 * i + 1));
+    for (CallTap* tap : taps_) tap->on_device_time(*calls.kernels[i], device_ns);
+  }
+  return {};
 }
 
 class SolutionViews::View final : public Kernel {
@@ -70,8 +101,7 @@ const Kernel& SolutionViews::of(std::string_view solution) {
 
 Result<void> TapList::run(Kernel& kernel, SolutionViews& views, const KernelCall& call) {
   if (recording_ != nullptr) {
-    FIB_CHECK(kernel.run(call));
-    recording_->push_back({.kernel = &views.of(kernel.solution()),
+    recording_->push_back({.kernel = FIB_TRY(enqueue(kernel, views, call)),
                            .inputs = {call.inputs.begin(), call.inputs.end()},
                            .outputs = {call.outputs.begin(), call.outputs.end()},
                            .prepared = call.prepared,
@@ -80,11 +110,24 @@ Result<void> TapList::run(Kernel& kernel, SolutionViews& views, const KernelCall
   }
   if (taps_.empty()) return kernel.run(call);
   const auto start = Clock::now();
-  FIB_CHECK(kernel.run(call));
+  const Kernel* shown = FIB_TRY(enqueue(kernel, views, call));
   const double host_ns = ns_since(start);
-  const Kernel& shown = views.of(kernel.solution());
-  for (CallTap* tap : taps_) tap->on_call(shown, call, host_ns);
+  for (CallTap* tap : taps_) tap->on_call(*shown, call, host_ns);
   return {};
+}
+
+Result<const Kernel*> TapList::enqueue(Kernel& kernel, SolutionViews& views,
+                                       const KernelCall& call) {
+  if (timing_ == nullptr) {
+    FIB_CHECK(kernel.run(call));
+    return &views.of(kernel.solution());
+  }
+  const size_t mark = 2 * timing_->kernels.size();
+  FIB_CHECK(timing_->timer->mark(mark));
+  FIB_CHECK(kernel.run(call));
+  FIB_CHECK(timing_->timer->mark(mark + 1));
+  timing_->kernels.push_back(&views.of(kernel.solution()));
+  return timing_->kernels.back();
 }
 
 void TapList::show(const std::vector<RecordedCall>& calls, double host_ns) const {

@@ -43,13 +43,27 @@ class TapList {
   Result<std::unique_ptr<DeviceGraph>> capture(ServingDevice& device,
                                                const std::function<Result<void>()>& record);
 
+  // As Dispatch::time_calls.
+  Result<void> time_calls(ServingDevice& device, const std::function<Result<void>()>& work);
+
   // Runs `kernel` and shows the call as that of the view of its solution.
   Result<void> run(Kernel& kernel, SolutionViews& views, const KernelCall& call);
   void show(const std::vector<RecordedCall>& calls, double host_ns) const;
+  // A graph with these calls was launched. They stay until the work that is timed is done.
+  void passed(const TimedCalls& calls) {
+    if (timing_ != nullptr) passed_.push_back(&calls);
+  }
 
  private:
+  // Runs the call, between marks if it is timed, and returns the view of its solution.
+  Result<const Kernel*> enqueue(Kernel& kernel, SolutionViews& views, const KernelCall& call);
+  Result<void> tell_times(const TimedCalls& calls) const;
+
   std::vector<CallTap*> taps_;
   std::vector<RecordedCall>* recording_ = nullptr;  // while capturing
+  TimedCalls* timing_ = nullptr;                    // within time_calls: where marks go
+  TimedCalls direct_;                               // calls outside graphs
+  std::vector<const TimedCalls*> passed_;           // within time_calls: of graphs
 };
 
 // What a dispatch hands out.

@@ -22,6 +22,11 @@ Result<void> load_functions(void* library, CudaDriver& driver) {
   return {};
 }
 
+template <class... Arguments>
+void refuse(CUresult (*&function)(Arguments...)) {
+  function = [](Arguments...) -> CUresult { return CUDA_ERROR_LAUNCH_TIMEOUT; };
+}
+
 }  // namespace
 
 Result<std::shared_ptr<const CudaDriver>> CudaDriver::open() {
@@ -38,6 +43,16 @@ Result<std::shared_ptr<const CudaDriver>> CudaDriver::open() {
                 "libcuda.so.1", "check that nvidia-smi lists a device");
   }
   return std::shared_ptr<const CudaDriver>(std::move(driver));
+}
+
+void CudaDriver::refuse_all() {
+  const auto error_name = cuGetErrorName;
+  const auto error_string = cuGetErrorString;
+#define FIB_REFUSE(name) refuse(name);
+  FIB_CUDA_DRIVER_FUNCTIONS(FIB_REFUSE)
+#undef FIB_REFUSE
+  cuGetErrorName = error_name;
+  cuGetErrorString = error_string;
 }
 
 std::string CudaDriver::describe(CUresult result) const {

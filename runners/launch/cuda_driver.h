@@ -27,7 +27,8 @@ namespace fib {
   X(cuStreamCreate) X(cuStreamDestroy) X(cuStreamQuery) X(cuStreamSynchronize)                  \
   X(cuStreamWriteValue32) X(cuStreamBeginCapture) X(cuStreamEndCapture)                         \
   X(cuGraphInstantiate) X(cuGraphLaunch) X(cuGraphExecDestroy) X(cuGraphDestroy)                \
-  X(cuEventCreate) X(cuEventDestroy) X(cuEventRecord) X(cuEventElapsedTime)                     \
+  X(cuEventCreate) X(cuEventDestroy) X(cuEventRecord) X(cuEventRecordWithFlags)                 \
+  X(cuEventElapsedTime)                                                                         \
   X(cuTensorMapEncodeTiled)
 
 class CudaDriver {
@@ -39,6 +40,10 @@ class CudaDriver {
 #define FIB_DECLARE(name) decltype(&::name) name = nullptr;
   FIB_CUDA_DRIVER_FUNCTIONS(FIB_DECLARE)
 #undef FIB_DECLARE
+
+  // From now on every function refuses with CUDA_ERROR_LAUNCH_TIMEOUT instead of waiting for a card
+  // that hangs; those that put errors into words go on doing so.
+  void refuse_all();
 
   // "CUDA_ERROR_ILLEGAL_ADDRESS: an illegal memory access was encountered"
   std::string describe(CUresult result) const;

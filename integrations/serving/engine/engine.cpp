@@ -15,6 +15,7 @@ namespace fib {
 namespace {
 
 using Clock = std::chrono::steady_clock;
+constexpr double kNsPerSecond = 1e9;
 
 double ns_between(Clock::time_point begin, Clock::time_point end) {
   return std::chrono::duration<double, std::nano>(end - begin).count();
@@ -66,6 +67,8 @@ class ThreadedEngine : public Engine {
     const std::lock_guard lock(mutex_);
     EngineStats stats = stats_;
     stats.waiting = static_cast<int>(num_waiting());
+    stats.is_step_overdue =
+        run_begin_ && ns_between(*run_begin_, Clock::now()) > config_.step_timeout_s * kNsPerSecond;
     return stats;
   }
 
@@ -148,14 +151,18 @@ class ThreadedEngine : public Engine {
     const Step* step = scheduler_.plan();
     drop_stash_if_due();
     if (step == nullptr) return deliver();
+    const auto run_begin = Clock::now();
     {
       const std::lock_guard lock(mutex_);
       publish_stats();  // who was admitted waits no more
+      run_begin_ = run_begin;
     }
-
-    const auto run_begin = Clock::now();
     Result<StepResult> result = executor_.run(*step);
     const auto run_end = Clock::now();
+    {
+      const std::lock_guard lock(mutex_);
+      run_begin_.reset();
+    }
 
     if (result) {
       scheduler_.complete(*std::move(result));
@@ -200,6 +207,7 @@ class ThreadedEngine : public Engine {
   void publish_stats() {
     stats_ = scheduler_.stats();
     stats_.is_device_lost = lost_.has_value();
+    if (lost_) stats_.device_error = lost_->to_string();
     stats_.step_run_ns = step_run_ns_;
     stats_.step_host_ns = step_host_ns_;
   }
@@ -218,6 +226,7 @@ class ThreadedEngine : public Engine {
   Inbox inbox_;
   RequestId next_id_ = 1;
   EngineStats stats_;
+  std::optional<Clock::time_point> run_begin_;  // of the step under way
   std::optional<Error> lost_;
   bool is_draining_ = false;
   bool is_busy_ = false;  // between taking the inbox and having nothing left to do

@@ -4,6 +4,7 @@
 // step; submit() and cancel() may be called from any thread.
 
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "integrations/serving/engine/executor.h"
@@ -25,6 +26,7 @@ struct EngineConfig {
   size_t max_queued = 1024;   // waiting requests; beyond: kResourceExhausted
   bool has_prefix_cache = true;
   double watermark = 0.01;          // of the pages, kept free at admission
+  double step_timeout_s = 30.0;     // a step under way for longer is overdue: see EngineStats
   std::vector<TokenId> eos_tokens;  // the model's end-of-text, for requests that don't ignore it
 
   // kInvalidInput names the field and its range.
@@ -41,6 +43,10 @@ struct EngineStats {  // since the start, unless said otherwise
   int running = 0, waiting = 0;         // now
   int pages_used = 0, pages_total = 0;  // now; pages kept only for the prefix cache are not used
   bool is_device_lost = false;          // now and for good
+  std::string device_error;             // why; empty while it isn't lost
+  // Now: a step takes longer than EngineConfig::step_timeout_s. It may be slow, or its kernel hang.
+  // Nobody ends it but the device; the engine goes on if it ever returns.
+  bool is_step_overdue = false;
   double step_host_ns = 0.0;            // all steps' time outside Executor::run
   double step_run_ns = 0.0;             // and inside
 };

@@ -20,6 +20,7 @@ Result<void> EngineConfig::check(const ExecutorLimits& limits) const {
   if (!(watermark >= 0.0 && watermark < 1.0)) {
     return refuse("watermark", watermark, "from 0 to below 1");
   }
+  if (!(step_timeout_s > 0.0)) return refuse("step_timeout_s", step_timeout_s, "above 0");
   for (const TokenId token : eos_tokens) {
     if (token < 0 || token >= limits.vocab_size) {
       return refuse("eos_tokens", token, fmt::format("a token id below {}", limits.vocab_size));

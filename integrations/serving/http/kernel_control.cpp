@@ -10,7 +10,11 @@ Json kernels_json(const SwapStatus& status, std::span<const SignatureTime> times
     Json solutions = Json::array();
     for (const SignatureTime& time : times) {
       if (time.signature != signature.signature) continue;
-      solutions.push_back({{"calls", time.calls}, {"host_s", time.seconds}});
+      solutions.push_back({{"solution", time.solution},
+                           {"calls", time.calls},
+                           {"host_s", time.host_s},
+                           {"sampled_calls", time.sampled_calls},
+                           {"device_s", time.device_s}});
     }
     signatures.push_back({{"signature", signature.signature},
                           {"package", signature.package},

@@ -53,17 +53,22 @@ std::string engine_lines(const EngineStats& engine) {
 
 std::string signature_lines(std::span<const SignatureTime> times) {
   if (times.empty()) return {};
-  std::string seconds =
-      header("fib_signature_seconds_total", "counter", "Time in the calls of each signature.");
-  std::string calls =
-      header("fib_signature_calls_total", "counter", "Number of calls of each signature.");
-  for (const SignatureTime& time : times) {
-    const std::string name = metric_label(time.signature);
-    seconds +=
-        fmt::format("fib_signature_seconds_total{{signature=\"{}\"}} {}\n", name, time.seconds);
-    calls += fmt::format("fib_signature_calls_total{{signature=\"{}\"}} {}\n", name, time.calls);
-  }
-  return seconds + calls;
+  const auto counter = [&](std::string_view name, std::string_view help, auto member) {
+    std::string text = header(name, "counter", help);
+    for (const SignatureTime& time : times) {
+      text += fmt::format("{}{{signature=\"{}\",solution=\"{}\"}} {}\n", name,
+                          metric_label(time.signature), metric_label(time.solution), time.*member);
+    }
+    return text;
+  };
+  return counter("fib_signature_calls_total", "Calls of each signature.", &SignatureTime::calls) +
+         counter("fib_signature_seconds_total",
+                 "Time of the host in these calls; on a card that of enqueuing them.",
+                 &SignatureTime::host_s) +
+         counter("fib_signature_sampled_calls_total", "Of these calls, those timed on the device.",
+                 &SignatureTime::sampled_calls) +
+         counter("fib_signature_device_seconds_total", "Time of the device in the sampled calls.",
+                 &SignatureTime::device_s);
 }
 
 }  // namespace

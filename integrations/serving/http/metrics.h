@@ -31,11 +31,14 @@ class Histogram {
   double sum_ = 0.0;
 };
 
-// Where the device's time goes: what calls of one signature took since the start.
+// Where the device's time goes: what calls of one signature, served by one solution, took since the
+// start.
 struct SignatureTime {
-  std::string signature;
-  double seconds = 0.0;
+  std::string signature, solution;
   uint64_t calls = 0;
+  double host_s = 0.0;         // cpu: the calls themselves; cuda: enqueuing them
+  uint64_t sampled_calls = 0;  // of these calls
+  double device_s = 0.0;       // of the sampled ones, by the device's clock
 };
 using SignatureTimes = std::function<std::vector<SignatureTime>()>;
 

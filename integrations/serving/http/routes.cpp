@@ -92,11 +92,19 @@ ApiError not_local() {
           .code = "not_local"};
 }
 
-ApiError device_lost() {
+ApiError device_lost(const std::string& why) {
   return {.status = 503,
-          .message = "The device is lost; the server has to be started again.",
+          .message =
+              fmt::format("The device is lost; the server has to be started again. ({})", why),
           .type = "server_error",
           .code = "device_lost"};
+}
+
+ApiError step_overdue() {
+  return {.status = 503,
+          .message = "A step takes longer than the step timeout: a kernel hangs, or is very slow.",
+          .type = "server_error",
+          .code = "step_overdue"};
 }
 
 // {"package": PATH}
@@ -169,12 +177,15 @@ void Routes::handle(const HttpHead& head, std::string_view body,
                     std::shared_ptr<Exchange> exchange) {
   const std::string_view path = path_of(head.target);
   switch (*route_of(path)) {
-    case Route::kHealth:
+    case Route::kHealth: {
       if (is_draining_) return exchange->reply(error_reply(draining()));
-      if (services_.engine.stats().is_device_lost) {
-        return exchange->reply(error_reply(device_lost()));
+      const EngineStats stats = services_.engine.stats();
+      if (stats.is_device_lost) {
+        return exchange->reply(error_reply(device_lost(stats.device_error)));
       }
+      if (stats.is_step_overdue) return exchange->reply(error_reply(step_overdue()));
       return exchange->reply(json_reply({{"status", "ok"}}));
+    }
     case Route::kMetrics: {
       std::string text = services_.metrics.render(services_.engine.stats(), times());
       if (config_.kernels.status) text += kernel_metrics(config_.kernels.status());

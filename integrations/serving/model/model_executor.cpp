@@ -165,13 +165,37 @@ void ModelExecutor::drop_old_graphs() {
 }
 
 Result<StepResult> ModelExecutor::try_run(const Step& step) {
-  const Dispatch::StepManner manner = dispatch_.begin_step();
+  const Dispatch::StepManner asked = dispatch_.begin_step();
   drop_old_graphs();
   unstashed_ = {};
-  const bool uses_graph = options_.graphs == GraphUse::kWhereAble && device_.can_capture() &&
-                          !probe_ && step.prefill.empty() &&
-                          bucket_of(static_cast<int>(step.decode.size())) > 0;
-  FIB_CHECK(uses_graph ? run_graph(step, manner) : run_eager(step));
+  const int rows = graph_rows(step);
+  const Manner manner = manner_of(asked, rows);
+  if (manner != Manner::kTimed) return run_as(step, rows, manner);
+  StepResult result;
+  FIB_CHECK(dispatch_.time_calls([&]() -> Result<void> {
+    result = FIB_TRY(run_as(step, rows, manner));
+    return {};
+  }));
+  return result;
+}
+
+int ModelExecutor::graph_rows(const Step& step) const {
+  const bool may_be_one = options_.graphs == GraphUse::kWhereAble && device_.can_capture() &&
+                          !probe_ && step.prefill.empty();
+  return may_be_one ? bucket_of(static_cast<int>(step.decode.size())) : 0;
+}
+
+ModelExecutor::Manner ModelExecutor::manner_of(Dispatch::StepManner asked, int graph_rows) {
+  const bool is_due = options_.profile_every > 0 &&
+                      ++num_steps_ % static_cast<uint64_t>(options_.profile_every) == 0;
+  if (asked == Dispatch::StepManner::kCallByCall) return Manner::kCallByCall;
+  // In the first step of a graph's size kernels make their plans, which isn't their time.
+  const bool can_be_timed = graph_rows == 0 || graphs_.contains(graph_rows);
+  return is_due && can_be_timed ? Manner::kTimed : Manner::kPlain;
+}
+
+Result<StepResult> ModelExecutor::run_as(const Step& step, int graph_rows, Manner manner) {
+  FIB_CHECK(graph_rows > 0 ? run_graph(step, graph_rows, manner) : run_eager(step));
   StepResult result;
   if (step.choices.empty()) {
     FIB_CHECK(device_.synchronize());
@@ -202,16 +226,21 @@ Result<void> ModelExecutor::run_eager(const Step& step) {
 
 // The first step of a size runs as it is, which lets kernels grow their workspace, and is captured
 // for those that come after it.
-Result<void> ModelExecutor::run_graph(const Step& step, Dispatch::StepManner manner) {
-  const int rows = bucket_of(static_cast<int>(step.decode.size()));
+Result<void> ModelExecutor::run_graph(const Step& step, int rows, Manner manner) {
   const StepInputs inputs = FIB_TRY(packer_.pack(step, rows, StepPacker::Use::kGraph));
-  if (manner == Dispatch::StepManner::kCallByCall) return forward(inputs, {}, {});
+  if (manner == Manner::kCallByCall) return forward(inputs, {}, {});
+  const auto capture = [&] {
+    return dispatch_.capture([&] { return forward(inputs, {}, {}); });
+  };
   if (const auto found = graphs_.find(rows); found != graphs_.end()) {
-    return found->second->launch();
+    StepGraphs& graphs = found->second;
+    if (manner == Manner::kPlain) return graphs.plain->launch();
+    if (!graphs.timed) graphs.timed = FIB_TRY(capture());
+    return graphs.timed->launch();
   }
   FIB_CHECK(forward(inputs, {}, {}));
   FIB_CHECK(device_.synchronize());
-  graphs_[rows] = FIB_TRY(dispatch_.capture([&] { return forward(inputs, {}, {}); }));
+  graphs_[rows].plain = FIB_TRY(capture());
   return {};
 }
 

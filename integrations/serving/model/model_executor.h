@@ -25,6 +25,9 @@ struct ExecutorOptions {
   int max_decode_rows = 256;
   size_t kv_bytes = 0;          // 0: as many pages as fit the memory that is left
   GraphUse graphs = GraphUse::kWhereAble;
+  // Of so many steps one has its calls timed on the device; 0: none. A number without small factors
+  // beats with nothing that recurs, such as the steps of a cohort.
+  int profile_every = 0;
 };
 
 struct ModelMemory {  // bytes on the device
@@ -60,9 +63,22 @@ class ModelExecutor : public Executor {
   Result<void> open();
   Result<int> choose_num_pages() const;
 
+  // A decode step's graphs. Its calls are timed in one of their own, because marks cost time.
+  struct StepGraphs {
+    std::unique_ptr<DeviceGraph> plain, timed;
+  };
+  enum class Manner {
+    kPlain,
+    kCallByCall,  // no graph: kernels are compared
+    kTimed,       // calls are timed on the device
+  };
+
   Result<StepResult> try_run(const Step& step);
+  int graph_rows(const Step& step) const;  // 0: it doesn't run as a graph
+  Manner manner_of(Dispatch::StepManner asked, int graph_rows);
+  Result<StepResult> run_as(const Step& step, int graph_rows, Manner manner);
   Result<void> run_eager(const Step& step);
-  Result<void> run_graph(const Step& step, Dispatch::StepManner manner);
+  Result<void> run_graph(const Step& step, int rows, Manner manner);
   // Everything from token ids to logits; `wanted`: rows of prefill whose logits are wanted.
   Result<void> forward(const StepInputs& inputs, LayerRange prefill_layers,
                        const std::vector<int>& wanted);
@@ -109,8 +125,9 @@ class ModelExecutor : public Executor {
   DeviceArray logits_;                   // float32 [rows that want a token, vocab_size]
   StepPacker packer_;
   TokenPicker picker_;
-  std::map<int, std::unique_ptr<DeviceGraph>> graphs_;  // by rows
-  uint64_t graph_generation_ = 0;                       // of the dispatch's kernels in them
+  std::map<int, StepGraphs> graphs_;  // by rows
+  uint64_t graph_generation_ = 0;     // of the dispatch's kernels in them
+  uint64_t num_steps_ = 0;
   Probe probe_;
 };
 

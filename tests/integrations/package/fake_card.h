@@ -1,10 +1,12 @@
 #pragma once
 
 // A card made of host memory: copies copy, allocations allocate, launches are noted and not run.
-// Enough of a driver to test what happens around the kernels where there is no card.
+// Launches and fills take a millisecond each of the card's own clock. Enough of a driver to test
+// what happens around the kernels where there is no card.
 
 #include <cstdlib>
 #include <cstring>
+#include <deque>
 #include <map>
 #include <string>
 #include <thread>
@@ -28,15 +30,22 @@ class FakeCard {
   FakeCard() { current() = this; }
   FakeCard(const FakeCard&) = delete;
   FakeCard& operator=(const FakeCard&) = delete;
-  ~FakeCard() { current() = nullptr; }
+  ~FakeCard() {
+    for (const auto& [address, bytes] : memory_) std::free(reinterpret_cast<void*>(address));
+    current() = nullptr;
+  }
 
   CudaDriverPtr driver() const;
 
   std::vector<Launch> launches;
   int graph_launches = 0;
+  int events = 0;                   // that exist
   size_t allocated_bytes = 0;
   std::thread::id thread;           // that the context is current in
   CUresult failure = CUDA_SUCCESS;  // what everything from now on returns
+  // A kernel never ends. Calls that a driver lets wait for it return, but are counted.
+  bool is_hung = false;
+  int waits = 0;
 
  private:
   struct Function {
@@ -54,9 +63,41 @@ class FakeCard {
     return card.failure;
   }
 
+  // The same of one that a driver lets wait for what runs.
+  static CUresult waiting() {
+    if (current()->is_hung) ++current()->waits;
+    return status();
+  }
+
+  struct Event {
+    double at_ms = -1.0;
+  };
+  using Graph = std::vector<Event*>;  // null: something that takes a millisecond
+
+  // On the queue: now, or in the graph that is captured.
+  void take_a_millisecond() {
+    if (is_capturing_) {
+      captured_.push_back(nullptr);
+    } else {
+      ++now_ms_;
+    }
+  }
+  void play(const Graph& graph) {
+    for (Event* event : graph) {
+      if (event == nullptr) {
+        ++now_ms_;
+      } else {
+        event->at_ms = now_ms_;
+      }
+    }
+  }
+
   std::map<std::string, Function> functions_;
-  std::map<CUdeviceptr, size_t> memory_;
+  std::map<CUdeviceptr, size_t> memory_;  // page-locked memory too
   bool is_capturing_ = false;
+  Graph captured_;
+  std::deque<Graph> graphs_;
+  double now_ms_ = 0.0;
 };
 
 inline CudaDriverPtr FakeCard::driver() const {
@@ -103,7 +144,10 @@ inline CudaDriverPtr FakeCard::driver() const {
     *context = reinterpret_cast<CUcontext>(current());
     return CUDA_SUCCESS;
   };
-  d.cuDevicePrimaryCtxRelease = [](CUdevice) -> CUresult { return CUDA_SUCCESS; };
+  d.cuDevicePrimaryCtxRelease = [](CUdevice) -> CUresult {
+    static_cast<void>(waiting());
+    return CUDA_SUCCESS;
+  };
   d.cuCtxSetCurrent = [](CUcontext) -> CUresult {
     current()->thread = std::this_thread::get_id();
     return CUDA_SUCCESS;
@@ -112,14 +156,17 @@ inline CudaDriverPtr FakeCard::driver() const {
     *stream = reinterpret_cast<CUstream>(current());
     return status();
   };
-  d.cuStreamDestroy = [](CUstream) -> CUresult { return status(); };
-  d.cuStreamSynchronize = [](CUstream) -> CUresult { return status(); };
+  d.cuStreamDestroy = [](CUstream) -> CUresult { return waiting(); };
+  d.cuStreamSynchronize = [](CUstream) -> CUresult { return waiting(); };
+  d.cuStreamQuery = [](CUstream) -> CUresult {
+    return current()->is_hung ? CUDA_ERROR_NOT_READY : status();
+  };
 
   d.cuModuleLoadData = [](CUmodule* module, const void*) -> CUresult {
     *module = reinterpret_cast<CUmodule>(current());
     return status();
   };
-  d.cuModuleUnload = [](CUmodule) -> CUresult { return status(); };
+  d.cuModuleUnload = [](CUmodule) -> CUresult { return waiting(); };
   d.cuModuleGetFunction = [](CUfunction* function, CUmodule, const char* symbol) -> CUresult {
     Function& known = current()->functions_[symbol];
     known.symbol = symbol;
@@ -147,6 +194,7 @@ inline CudaDriverPtr FakeCard::driver() const {
                                    .grid = config->gridDimX,
                                    .shared_bytes = config->sharedMemBytes,
                                    .is_captured = current()->is_capturing_});
+    current()->take_a_millisecond();
     return status();
   };
   d.cuTensorMapEncodeTiled =
@@ -157,7 +205,10 @@ inline CudaDriverPtr FakeCard::driver() const {
   d.cuMemAlloc = [](CUdeviceptr* data, size_t bytes) -> CUresult {
     if (current()->is_capturing_) return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
     if (current()->allocated_bytes + bytes > kMemoryBytes) return CUDA_ERROR_OUT_OF_MEMORY;
-    *data = reinterpret_cast<CUdeviceptr>(std::aligned_alloc(256, (bytes + 255) / 256 * 256));
+    const size_t size = (bytes + 255) / 256 * 256;
+    void* const memory = std::aligned_alloc(256, size);
+    std::memset(memory, 0, size);  // which is what it has where a kernel should have written
+    *data = reinterpret_cast<CUdeviceptr>(memory);
     current()->memory_[*data] = bytes;
     current()->allocated_bytes += bytes;
     return status();
@@ -166,7 +217,7 @@ inline CudaDriverPtr FakeCard::driver() const {
     current()->allocated_bytes -= current()->memory_.at(data);
     current()->memory_.erase(data);
     std::free(reinterpret_cast<void*>(data));
-    return status();
+    return waiting();
   };
   d.cuMemGetInfo = [](size_t* free, size_t* total) -> CUresult {
     *free = kMemoryBytes - current()->allocated_bytes;
@@ -175,11 +226,13 @@ inline CudaDriverPtr FakeCard::driver() const {
   };
   d.cuMemHostAlloc = [](void** data, size_t bytes, unsigned) -> CUresult {
     *data = std::malloc(bytes);
+    current()->memory_[reinterpret_cast<CUdeviceptr>(*data)] = bytes;
     return status();
   };
   d.cuMemFreeHost = [](void* data) -> CUresult {
+    current()->memory_.erase(reinterpret_cast<CUdeviceptr>(data));
     std::free(data);
-    return status();
+    return waiting();
   };
   d.cuMemcpyHtoDAsync = [](CUdeviceptr to, const void* from, size_t bytes, CUstream) -> CUresult {
     std::memcpy(reinterpret_cast<void*>(to), from, bytes);
@@ -195,6 +248,7 @@ inline CudaDriverPtr FakeCard::driver() const {
   };
   d.cuMemsetD8Async = [](CUdeviceptr to, unsigned char value, size_t bytes, CUstream) -> CUresult {
     std::memset(reinterpret_cast<void*>(to), value, bytes);
+    current()->take_a_millisecond();
     return status();
   };
 
@@ -203,20 +257,56 @@ inline CudaDriverPtr FakeCard::driver() const {
     return status();
   };
   d.cuStreamEndCapture = [](CUstream, CUgraph* graph) -> CUresult {
-    current()->is_capturing_ = false;
-    *graph = reinterpret_cast<CUgraph>(current());
+    FakeCard& card = *current();
+    card.is_capturing_ = false;
+    card.graphs_.push_back(std::move(card.captured_));
+    card.captured_.clear();
+    *graph = reinterpret_cast<CUgraph>(&card.graphs_.back());
     return status();
   };
-  d.cuGraphInstantiate = [](CUgraphExec* executable, CUgraph, unsigned long long) -> CUresult {
-    *executable = reinterpret_cast<CUgraphExec>(current());
+  d.cuGraphInstantiate = [](CUgraphExec* executable, CUgraph graph,
+                            unsigned long long) -> CUresult {
+    *executable = reinterpret_cast<CUgraphExec>(graph);
     return status();
   };
-  d.cuGraphLaunch = [](CUgraphExec, CUstream) -> CUresult {
+  d.cuGraphLaunch = [](CUgraphExec executable, CUstream) -> CUresult {
     ++current()->graph_launches;
+    current()->play(*reinterpret_cast<const Graph*>(executable));
     return status();
   };
-  d.cuGraphExecDestroy = [](CUgraphExec) -> CUresult { return status(); };
+  d.cuGraphExecDestroy = [](CUgraphExec) -> CUresult { return waiting(); };
   d.cuGraphDestroy = [](CUgraph) -> CUresult { return status(); };
+
+  d.cuEventCreate = [](CUevent* event, unsigned) -> CUresult {
+    *event = reinterpret_cast<CUevent>(new Event);
+    ++current()->events;
+    return status();
+  };
+  d.cuEventDestroy = [](CUevent event) -> CUresult {
+    delete reinterpret_cast<Event*>(event);
+    --current()->events;
+    return status();
+  };
+  // Each kind of record where the driver takes it as a point in time.
+  d.cuEventRecord = [](CUevent event, CUstream) -> CUresult {
+    if (current()->is_capturing_) return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
+    reinterpret_cast<Event*>(event)->at_ms = current()->now_ms_;
+    return status();
+  };
+  d.cuEventRecordWithFlags = [](CUevent event, CUstream, unsigned flags) -> CUresult {
+    if (!current()->is_capturing_ || flags != CU_EVENT_RECORD_EXTERNAL) {
+      return CUDA_ERROR_INVALID_VALUE;
+    }
+    current()->captured_.push_back(reinterpret_cast<Event*>(event));
+    return status();
+  };
+  d.cuEventElapsedTime = [](float* elapsed_ms, CUevent from, CUevent to) -> CUresult {
+    const double begin = reinterpret_cast<const Event*>(from)->at_ms;
+    const double end = reinterpret_cast<const Event*>(to)->at_ms;
+    if (begin < 0.0 || end < 0.0) return CUDA_ERROR_INVALID_HANDLE;  // never passed
+    *elapsed_ms = static_cast<float>(end - begin);
+    return status();
+  };
   return driver;
 }
 

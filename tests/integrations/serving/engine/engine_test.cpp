@@ -221,6 +221,21 @@ TEST_F(EngineTest, EndsAllWhenTheDeviceIsGone) {
   EXPECT_EQ(refused.error().message, "it broke");
   engine_->drain();
   EXPECT_TRUE(engine_->stats().is_device_lost);
+  EXPECT_EQ(engine_->stats().device_error, "it broke");
+}
+
+TEST_F(EngineTest, TellsOfAStepThatTakesTooLongAndGoesOn) {
+  start({.step_timeout_s = 1e-6});
+  EXPECT_FALSE(engine_->stats().is_step_overdue) << "there is no step";
+  executor_.close();
+  const Asked asked = ask(1);
+  ASSERT_TRUE(engine_->submit(asked.request));
+  executor_.wait_for_step();
+  while (!engine_->stats().is_step_overdue) std::this_thread::yield();
+  executor_.open();
+  EXPECT_EQ(asked.listener->wait(), FinishReason::kLength);
+  engine_->drain();
+  EXPECT_FALSE(engine_->stats().is_step_overdue);
 }
 
 TEST_F(EngineTest, DrainsWhatItHas) {
@@ -252,6 +267,7 @@ TEST(EngineConfig, NamesTheFieldThatIsOutOfRange) {
       {"chunk_tokens", {.chunk_tokens = 0}},       {"cohort_tokens", {.cohort_tokens = -1}},
       {"max_decode_rows", {.max_decode_rows = 0}}, {"max_queued", {.max_queued = 0}},
       {"watermark", {.watermark = 1.0}},           {"watermark", {.watermark = -0.1}},
+      {"step_timeout_s", {.step_timeout_s = 0.0}},
       {"eos_tokens", {.eos_tokens = {1, 50}}},
   };
   FakeExecutor executor(kLimits, {});

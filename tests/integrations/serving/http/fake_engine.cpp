@@ -38,9 +38,15 @@ void FakeEngine::cancel(RequestId id) {
   changed_.notify_all();
 }
 
-void FakeEngine::lose_device() {
+void FakeEngine::set_overdue() {
+  const std::lock_guard lock(mutex_);
+  stats_.is_step_overdue = true;
+}
+
+void FakeEngine::lose_device(std::string why) {
   const std::lock_guard lock(mutex_);
   stats_.is_device_lost = true;
+  stats_.device_error = std::move(why);
 }
 
 EngineStats FakeEngine::stats() const {

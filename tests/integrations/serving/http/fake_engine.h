@@ -37,7 +37,8 @@ class FakeEngine : public Engine {
   void wake() override {}
   void drain() override;
 
-  void lose_device();  // as its stats tell
+  void set_overdue();            // as its stats tell
+  void lose_device(std::string why);  // the same
   void pause();  // no more tokens; cancellations still go through
   void resume();
   void step(int tokens);  // so many more for each sequence, while paused

@@ -178,14 +178,25 @@ TEST_F(Served, ModelsAndHealth) {
   EXPECT_EQ(client.get("/v1/models/org%2Fm?x=y").json(), models.at("data")[0]);
   EXPECT_EQ(client.get("/v1/models/org%2").error().at("code"), "model_not_found");
   EXPECT_EQ(client.get("/health").json().at("status"), "ok");
-  engine_->lose_device();
+  engine_->set_overdue();
   EXPECT_EQ(client.get("/health").status, 503);
-  EXPECT_EQ(client.get("/health").error().at("code"), "device_lost");
+  EXPECT_EQ(client.get("/health").error().at("code"), "step_overdue");
+  engine_->lose_device("the card did not finish");
+  EXPECT_EQ(client.get("/health").status, 503);
+  const Json lost = client.get("/health").error();
+  EXPECT_EQ(lost.at("code"), "device_lost");
+  EXPECT_NE(lost.at("message").get<std::string>().find("the card did not finish"),
+            std::string::npos);
 }
 
 TEST_F(Served, MetricsTellWhatHappened) {
   signature_times_ = [] {
-    return std::vector<SignatureTime>{{.signature = "rmsnorm \"x\"", .seconds = 0.5, .calls = 7}};
+    return std::vector<SignatureTime>{{.signature = "rmsnorm \"x\"",
+                                       .solution = "rows",
+                                       .calls = 7,
+                                       .host_s = 0.5,
+                                       .sampled_calls = 2,
+                                       .device_s = 0.25}};
   };
   start();
   HttpClient client(port());
@@ -200,8 +211,11 @@ TEST_F(Served, MetricsTellWhatHappened) {
         "fib_requests_total{outcome=\"stop\"} 1\n", "fib_requests_total{outcome=\"length\"} 1\n",
         "fib_http_responses_total{code=\"404\"} 1\n", "fib_generated_tokens_total 5\n",
         "fib_requests_waiting 0\n", "fib_kv_use_ratio 0\n", "fib_http_connections 1\n",
-        "fib_signature_seconds_total{signature=\"rmsnorm \\\"x\\\"\"} 0.5\n",
-        "fib_signature_calls_total{signature=\"rmsnorm \\\"x\\\"\"} 7\n"}) {
+        "fib_signature_calls_total{signature=\"rmsnorm \\\"x\\\"\",solution=\"rows\"} 7\n",
+        "fib_signature_seconds_total{signature=\"rmsnorm \\\"x\\\"\",solution=\"rows\"} 0.5\n",
+        "fib_signature_sampled_calls_total{signature=\"rmsnorm \\\"x\\\"\",solution=\"rows\"} 2\n",
+        "fib_signature_device_seconds_total{signature=\"rmsnorm \\\"x\\\"\",solution=\"rows\"} "
+        "0.25\n"}) {
     EXPECT_NE(answer.body.find(line), std::string::npos) << line << "in\n" << answer.body;
   }
 }

@@ -44,6 +44,9 @@ class FaultyDispatch : public Dispatch {
       const std::function<Result<void>()>& record) override {
     return healthy_->capture(record);
   }
+  Result<void> time_calls(const std::function<Result<void>()>& work) override {
+    return healthy_->time_calls(work);
+  }
   std::vector<const Kernel*> kernels() const override { return healthy_->kernels(); }
 
  private:
