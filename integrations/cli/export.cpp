@@ -1,172 +1,145 @@
-// fib export: the store as a FlashInfer-Trace dataset that its own tools accept.
+// fib export: what the store knows, for others: a package of kernels that engines load, or a
+// FlashInfer-Trace dataset.
 
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
-#include <limits>
-#include <map>
-#include <ostream>
-#include <set>
 
 #include "integrations/cli/commands.h"
-#include "integrations/cli/dataset.h"
-#include "integrations/cli/text.h"
-#include "leaderboard/store.h"
-#include "signatures/base/file.h"
+#include "integrations/cli/export_options.h"
 
 namespace fib {
 
 namespace {
 
-struct ExportArgs {
-  std::filesystem::path folder;
-  std::string signature;
-  bool is_all = false;
-};
+const char* selecting_option(const ExportArgs& args) {
+  const ExportArgs defaults;
+  if (!args.hardware.empty()) return "--hardware";
+  if (args.policy != defaults.policy) return "--policy";
+  if (args.min_gain != defaults.min_gain) return "--min-gain";
+  if (!args.only.empty()) return "--only";
+  return args.is_explained ? "--explain" : nullptr;
+}
 
-struct Exported {
-  std::set<std::string> definitions;
-  std::set<std::filesystem::path> solutions;
-  std::set<std::pair<std::string, std::string>> workloads;
-  int64_t traces = 0, blobs = 0;
-  std::set<std::string> missing_blobs;
-};
-
-class Exporter {
- public:
-  Exporter(const Store& store, const Catalog& catalog, std::filesystem::path folder)
-      : store_(store), catalog_(catalog), layout_{std::move(folder)} {}
-
-  Result<void> add(const Verdict& verdict) {
-    const SignaturePtr signature = FIB_TRY(catalog_.find(verdict.signature));
-    FIB_CHECK(add_definition(*signature));
-    Solution solution = FIB_TRY(store_.solution(verdict.solution_key));
-    // A family's solution becomes one solution for each of its signatures: over there a solution
-    // belongs to one definition, and names are unique over the dataset.
-    if (solution.definition != signature->name) {
-      solution.name += "__" + signature->name;
-      solution.definition = signature->name;
-    }
-    FIB_CHECK(add_solution(*signature, solution));
-    const Workload workload = FIB_TRY(store_.workload(verdict.signature, verdict.workload));
-    FIB_CHECK(add_workload(*signature, workload));
-    Trace trace = verdict_to_trace(verdict, workload);
-    trace.solution = solution.name;
-    FIB_CHECK(append_traces(layout_.traces(solution.author, signature->op_type, signature->name),
-                            {trace}));
-    ++exported_.traces;
-    return {};
+// An option that says nothing about what is exported is a misunderstanding.
+Result<void> check_options(const ExportArgs& args) {
+  struct Misplaced {
+    bool is_given;
+    const char* option;
+    const char* format;
+  };
+  const Misplaced options[] = {
+      {args.is_all, "--all", "flashinfer-trace"},
+      {args.is_winners, "--winners", "flashinfer-trace"},
+      {args.is_house, "--house", "package"},
+      {!args.model.empty(), "--model", "package"},
+      {!args.architectures.empty(), "--arch", "package"},
+      {!args.cpu_levels.empty(), "--cpu-level", "package"},
+      {args.has_archive, "--archive", "package"},
+      {args.has_wheel, "--wheel", "package"},
+  };
+  for (const Misplaced& option : options) {
+    if (!option.is_given || args.format == option.format) continue;
+    return fail(ErrorCode::kInvalidInput, fmt::format("is for --format {}", option.format),
+                option.option, fmt::format("leave it out, or add --format {}", option.format));
   }
-
-  const Exported& exported() const { return exported_; }
-
- private:
-  Result<void> add_definition(const Signature& signature) {
-    if (!exported_.definitions.insert(signature.name).second) return {};
-    return write(layout_.definition(signature.op_type, signature.name),
-                 dump_json_pretty(signature_to_json(signature)));
+  if (args.is_all && args.is_winners) {
+    return fail(ErrorCode::kInvalidInput, "superseded verdicts are nobody's wins", "--all",
+                "leave out --all or --winners");
   }
-
-  Result<void> add_solution(const Signature& signature, const Solution& solution) {
-    const std::filesystem::path file =
-        layout_.solution(solution.author, signature.op_type, signature.name, solution.name);
-    // Verdicts come newest first: of several versions under one name the newest is kept.
-    if (!exported_.solutions.insert(file).second) return {};
-    return write(file, dump_json_pretty(solution_to_json(solution)));
+  if (const char* option = selecting_option(args);
+      option != nullptr && args.format != "package" && !args.is_winners) {
+    return fail(ErrorCode::kInvalidInput, "chooses among winners, and all is exported", option,
+                "leave it out, or add --winners");
   }
-
-  Result<void> add_workload(const Signature& signature, const Workload& workload) {
-    if (!exported_.workloads.insert({signature.name, workload_id(workload)}).second) return {};
-    for (const auto& [name, input] : workload.inputs) {
-      if (const auto* blob = std::get_if<SafetensorsInput>(&input)) {
-        FIB_CHECK(copy_blob(workload.root / blob->path, layout_.root / blob->path));
-      }
-    }
-    Trace row;
-    row.definition = signature.name;
-    row.workload = workload;
-    row.workload.uuid = workload_id(workload);
-    return append_traces(layout_.workloads(signature.op_type, signature.name), {row});
+  if (const char* option = selecting_option(args); option != nullptr && args.is_house) {
+    return fail(ErrorCode::kInvalidInput, "chooses among winners, and --house has none", option,
+                "leave it out, or --house");
   }
-
-  Result<void> copy_blob(const std::filesystem::path& from, const std::filesystem::path& to) {
-    std::error_code trouble;
-    if (std::filesystem::exists(to, trouble)) return {};
-    if (!std::filesystem::exists(from, trouble)) {
-      exported_.missing_blobs.insert(from.string());
-      return {};
-    }
-    const std::string content = FIB_TRY(read_file(from));
-    FIB_CHECK(write(to, content));
-    ++exported_.blobs;
-    return {};
+  if (args.folder.empty() && (args.format != "package" || !args.is_explained)) {
+    return fail(ErrorCode::kInvalidInput, "where to?", "OUT",
+                "name a folder; --explain alone says what would be in it");
   }
-
-  static Result<void> write(const std::filesystem::path& file, const std::string& content) {
-    std::error_code trouble;
-    std::filesystem::create_directories(file.parent_path(), trouble);
-    if (trouble) return fail(ErrorCode::kIo, trouble.message(), file.parent_path().string());
-    return write_file_atomically(file, content);
-  }
-
-  const Store& store_;
-  const Catalog& catalog_;
-  DatasetLayout layout_;
-  Exported exported_;
-};
+  return {};
+}
 
 Result<int> run_export(const Context& context, const ExportArgs& args) {
-  std::error_code trouble;
-  if (std::filesystem::exists(args.folder, trouble) &&
-      !std::filesystem::is_empty(args.folder, trouble)) {
-    return fail(ErrorCode::kInvalidInput, "the folder is not empty", args.folder.string(),
-                "name a new one: traces are appended to files, so that exporting twice into one "
-                "folder would count them twice");
-  }
-  const Catalog catalog = FIB_TRY(open_catalog(context));
-  const auto store = FIB_TRY(Store::open(context.store_file));
-  const auto verdicts = FIB_TRY(store->query({.signature = args.signature,
-                                              .only_latest = !args.is_all,
-                                              .limit = std::numeric_limits<int64_t>::max()}));
-  if (verdicts.empty()) {
-    return fail(ErrorCode::kNotFound, "no verdicts to export", context.store_file.string());
-  }
-  Exporter exporter(*store, catalog, args.folder);
-  for (const Verdict& verdict : verdicts) FIB_CHECK(exporter.add(verdict));
+  FIB_CHECK(check_options(args));
+  return args.format == "package" ? export_package(context, args) : export_dataset(context, args);
+}
 
-  const Exported& exported = exporter.exported();
-  if (context.json()) {
-    print_json(context, {{"folder", args.folder.string()},
-                         {"definitions", exported.definitions.size()},
-                         {"solutions", exported.solutions.size()},
-                         {"workloads", exported.workloads.size()},
-                         {"traces", exported.traces},
-                         {"blobs", exported.blobs},
-                         {"missing_blobs", exported.missing_blobs}});
-    return kExitPassed;
-  }
-  context.out << fmt::format(
-      "{}, {}, {}, {}, {} into {}\n", counted(exported.definitions.size(), "definition"),
-      counted(exported.solutions.size(), "solution"),
-      counted(exported.workloads.size(), "workload"), counted(exported.traces, "trace"),
-      counted(exported.blobs, "blob"), args.folder.string());
-  for (const std::string& blob : exported.missing_blobs) {
-    context.err << context.err_style.yellow("note: ") << "not there any more: " << blob << "\n";
-  }
-  return kExitPassed;
+void add_selection_options(CLI::App& command, ExportArgs& args) {
+  command.add_option("--signature", args.signatures, "This signature only (repeatable)")
+      ->type_name("NAME");
+  command
+      .add_option("--hardware", args.hardware,
+                  "Evidence of this hardware only (repeatable); default: all in the store")
+      ->allow_extra_args(false)
+      ->type_name("KEY");
+  command
+      .add_option(
+          "--policy", args.policy,
+          "Who may win: confirmed, conservative (faster on every workload), or fastest (the "
+          "best estimate, to try things out)")
+      ->check(CLI::IsMember({"confirmed", "conservative", "fastest"}))
+      ->capture_default_str();
+  command
+      .add_option("--min-gain", args.min_gain, "What a winner gains over the fallback: 0.02 is 2 %")
+      ->check(CLI::Range(0.0, 100.0))
+      ->capture_default_str();
+  command.add_option("--only", args.only, "These may win (names or keys; repeatable)")
+      ->allow_extra_args(false)
+      ->type_name("SOLUTION");
+  command.add_flag("--explain", args.is_explained,
+                   "Say why each bucket got what it got; without OUT nothing is built");
+}
+
+void add_package_options(CLI::App& command, ExportArgs& args) {
+  command.add_option("--model", args.model,
+                     "All signatures of this model: a bundled one's name, or a folder");
+  command.add_flag("--house", args.is_house, "No winners, the house's solutions alone");
+  command
+      .add_option("--arch", args.architectures,
+                  "Device code for these cards, as sm_90a (repeatable); default: those that the "
+                  "evidence is of")
+      ->allow_extra_args(false)
+      ->type_name("SM");
+  command
+      .add_option("--cpu-level", args.cpu_levels,
+                  "Host code for these processors (repeatable): native (default), x86-64-v3, "
+                  "x86-64-v4, x86-64-v4-bf16, portable (these three), none")
+      ->allow_extra_args(false)
+      ->type_name("LEVEL");
+  command.add_flag("--archive", args.has_archive, "OUT.tar.zst as well");
+  command.add_flag("--wheel", args.has_wheel, "A Python wheel beside OUT as well");
 }
 
 }  // namespace
 
 void add_export_command(CLI::App& app, Action& action) {
   auto args = std::make_shared<ExportArgs>();
-  CLI::App* command = app.add_subcommand("export", "Write the store as a FlashInfer-Trace dataset");
-  command->add_option("folder", args->folder, "A new folder")->required();
-  command->add_option("--signature", args->signature, "This signature only");
-  command->add_flag("--all", args->is_all, "Superseded verdicts too, not just the latest");
+  CLI::App* command =
+      app.add_subcommand("export", "Winners as a kernel package, or the store as a dataset");
+  command->add_option("out", args->folder, "The package, or a new folder for a dataset")
+      ->type_name("OUT");
+  command->add_option("--format", args->format, "What is written")
+      ->check(CLI::IsMember({"package", "flashinfer-trace"}))
+      ->capture_default_str();
+  add_selection_options(*command, *args);
+  add_package_options(*command, *args);
+  command->add_flag("--winners", args->is_winners,
+                    "flashinfer-trace: the solutions that a package would contain, and their "
+                    "verdicts");
+  command->add_flag("--all", args->is_all,
+                    "flashinfer-trace: superseded verdicts too, not just the latest");
   command->footer(
-      "Example:\n"
-      "  fib export results\n");
+      "Winners are chosen from paired verdicts ('fib compare', 'fib submit --against'), bucket by\n"
+      "bucket of sizes; the house's solutions serve the rest. docs/package.md tells how.\n"
+      "Examples:\n"
+      "  fib export --explain\n"
+      "  fib export kernels --model fib-tiny-moe\n"
+      "  fib export kernels --house --signature rmsnorm_h4096 --arch sm_90a --cpu-level portable\n"
+      "  fib export results --format flashinfer-trace\n");
   command->callback([args, &action] {
     action = [args](const Context& context) { return run_export(context, *args); };
   });

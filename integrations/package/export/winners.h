@@ -13,15 +13,15 @@
 namespace fib {
 
 enum class WinnerPolicy {
-  kConfirmed,    // only winners whose win was confirmed in a fresh process
-  kConservative, // and whose interval's lower end reaches min_gain on every workload of the bucket
-  kFastest,      // the best estimate, confirmed or not: for trying things out
+  kConfirmed,     // only winners whose win was confirmed in a fresh process
+  kConservative,  // and whose interval's lower end reaches min_gain on every workload of the bucket
+  kFastest,       // the best estimate, confirmed or not: for trying things out
 };
 
 struct WinnerOptions {
   WinnerPolicy policy = WinnerPolicy::kConfirmed;
-  double min_gain = 0.02;          // speedup - 1 that a winner must reach over the fallback
-  std::vector<std::string> only;   // solutions (names or keys) that may win; empty: any
+  double min_gain = 0.02;         // speedup - 1 that a winner must reach over the fallback
+  std::vector<std::string> only;  // solutions (names or keys) that may win; empty: any
 };
 
 // A solution's newest verdict on a workload, which is not PASSED.
@@ -36,8 +36,8 @@ struct FailedVerdict {
 struct WinnerInput {
   SignaturePtr signature;
   std::vector<double> own_parameters;
-  std::vector<Solution> candidates;      // that have records
-  std::vector<Solution> house;           // fallbacks, preferred first, any target
+  std::vector<Solution> candidates;  // that have records
+  std::vector<Solution> house;       // fallbacks, preferred first, any target
   std::vector<PairedRecord> records;
   std::vector<FailedVerdict> failures;
 };
@@ -45,9 +45,9 @@ struct WinnerInput {
 // Why a bucket got what it got: one line for each candidate.
 struct WinnerExplanation {
   std::string signature, hardware;
-  std::string bucket;                    // "batch_size 9..16"
-  std::string chosen;                    // solution; "" for the fallback
-  std::vector<std::string> reasons;      // "mine: 1.31x [1.28, 1.33] on 2 workloads, confirmed: chosen"
+  std::string bucket;                // "batch_size 9..16"
+  std::string chosen;                // solution; "" for the fallback
+  std::vector<std::string> reasons;  // "mine: 1.31x [1.28, 1.33] on 2 workloads, confirmed: chosen"
 };
 
 struct Winners {
