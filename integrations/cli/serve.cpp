@@ -14,13 +14,14 @@
 #include "integrations/cli/serving_options.h"
 #include "integrations/cli/units.h"
 #include "integrations/package/call_times.h"
+#include "integrations/package/package_swap.h"
 #include "integrations/serving/http/server.h"
 
 namespace fib {
 namespace {
 
 constexpr auto kSignalPatience = std::chrono::milliseconds(50);
-constexpr int kProfileEvery = 61;  // a prime: see ExecutorOptions
+constexpr int kProfileEvery = 61;                           // a prime: see ExecutorOptions
 constexpr auto kCaptureInterval = std::chrono::minutes(1);  // what a crash can lose
 
 struct ServeArgs {
@@ -93,17 +94,49 @@ class HealthLog {
   bool was_overdue_ = false, was_lost_ = false;
 };
 
+// Says on stderr where an exchange of kernels stands, whenever it stands elsewhere.
+class SwapLog {
+ public:
+  SwapLog(const Context& context, const SwappableDispatch& dispatch)
+      : context_(context), dispatch_(dispatch) {}
+
+  void look() {
+    const SwapStatus now = dispatch_.status();
+    const std::string text = describe(now);
+    if (text != last_ && !(last_.empty() && now.state == SwapState::kServing)) {
+      context_.err << "kernels: " << text << "\n";
+    }
+    last_ = text;
+  }
+
+ private:
+  static std::string describe(const SwapStatus& status) {
+    const std::string reason = status.reason.empty() ? "" : ": " + status.reason;
+    const bool has_candidate = !status.candidate.empty();
+    return fmt::format("{} {}{}", swap_state_name(status.state),
+                       has_candidate ? status.candidate : status.package, reason);
+  }
+
+  const Context& context_;
+  const SwappableDispatch& dispatch_;
+  std::string last_;
+};
+
 Result<int> serve(const Context& context, const ServeArgs& args) {
   const ServingStack stack = FIB_TRY(open_serving(context, args.serving));
   const Tokenizer tokenizer = FIB_TRY(Tokenizer::open(stack.folder));
   const ChatTemplate chat_template = FIB_TRY(ChatTemplate::open(stack.folder));
   CallTimes times(*stack.dispatch);
-  const auto capture = FIB_TRY(start_capture(*stack.dispatch, args.capture,
-                                             fmt::format("{} on {}, fib serve", stack.model_id,
-                                                         stack.device->info().target)));
+  const auto capture = FIB_TRY(start_capture(
+      *stack.dispatch, args.capture,
+      fmt::format("{} on {}, fib serve", stack.model_id, stack.device->info().target)));
   EngineConfig config = stack.engine_config;
   config.max_queued = args.max_queued;
   const auto engine = FIB_TRY(Engine::start(*stack.executor, std::move(config)));
+  SwappableDispatch& dispatch = *stack.dispatch;
+  PackageSwap swap(dispatch, {.house = house_dispatch_options(context),
+                              .unpack_folder = unpack_folder(context),
+                              .wake = [&engine] { engine->wake(); }});
   const auto now = std::chrono::system_clock::now().time_since_epoch();
   const auto server = FIB_TRY(Server::start(
       {.host = args.host,
@@ -117,25 +150,30 @@ Result<int> serve(const Context& context, const ServeArgs& args) {
        .tokenizer = tokenizer,
        .chat_template = chat_template,
        .defaults = defaults_of(*stack.executor),
-       .signature_times = [&times] {
-         std::vector<SignatureTime> all;
-         for (const CallTime& time : times.read()) {
-           all.push_back({.signature = time.signature,
-                          .solution = time.solution,
-                          .calls = time.calls,
-                          .host_s = time.host_s,
-                          .sampled_calls = time.sampled_calls,
-                          .device_s = time.device_s});
-         }
-         return all;
-       }}));
+       .signature_times =
+           [&times] {
+             std::vector<SignatureTime> all;
+             for (const CallTime& time : times.read()) {
+               all.push_back({.signature = time.signature,
+                              .solution = time.solution,
+                              .calls = time.calls,
+                              .host_s = time.host_s,
+                              .sampled_calls = time.sampled_calls,
+                              .device_s = time.device_s});
+             }
+             return all;
+           },
+       .kernels = {.status = [&dispatch] { return dispatch.status(); },
+                   .begin_swap = [&swap](const std::string& path) { return swap.begin(path); }}}));
   const InterruptGuard interrupt;
   announce(context, stack, *server);
   HealthLog health(context, *engine);
+  SwapLog swaps(context, dispatch);
   auto next_write = std::chrono::steady_clock::now() + kCaptureInterval;
   while (!interrupt.requested()) {
     std::this_thread::sleep_for(kSignalPatience);
     health.look();
+    swaps.look();
     if (!capture || std::chrono::steady_clock::now() < next_write) continue;
     // A full disk is no reason to stop serving.
     if (const auto written = capture->write(); !written) {
@@ -159,8 +197,9 @@ void add_serve_command(CLI::App& app, Action& action) {
   add_serving_options(*command, args->serving);
   add_capture_options(*command, args->capture);
   args->serving.profile_every = kProfileEvery;
-  command->add_option("--profile-every", args->serving.profile_every,
-                      "Of so many steps one is timed on the device, for /metrics; 0: none")
+  command
+      ->add_option("--profile-every", args->serving.profile_every,
+                   "Of so many steps one is timed on the device, for /metrics; 0: none")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   command->add_option("--host", args->host, "Address to listen on")->capture_default_str();
@@ -175,11 +214,13 @@ void add_serve_command(CLI::App& app, Action& action) {
       ->check(CLI::Range(1, 64))
       ->capture_default_str();
   command->footer(
-      "Serves /v1/completions, /v1/chat/completions, /v1/models, /health and /metrics.\n"
+      "Serves /v1/completions, /v1/chat/completions, /v1/models, /health, /metrics and "
+      "/fib/kernels.\n"
       "SIGTERM or Ctrl-C: refuses new requests, finishes those under way, ends.\n"
       "Examples:\n"
       "  fib serve\n"
       "  fib serve ~/models/Qwen3-30B-A3B --target cuda --prefill layered --port 8080\n"
+      "  curl localhost:8000/fib/kernels --json '{\"package\": \"/srv/kernels\"}'\n"
       "  curl localhost:8000/v1/completions --json '{\"model\": \"fib-tiny-moe\", "
       "\"prompt\": \"Once\"}'\n");
   command->callback([args, &action] {

@@ -18,16 +18,6 @@ constexpr const char* kModelsFolder = "integrations/serving/models";
 // On the CPU memory is shared with everybody else: the cache isn't given all of it unasked.
 constexpr size_t kCpuCacheBytes = size_t{1} << 30;
 
-HouseDispatchOptions dispatch_options(const Context& context) {
-  return {.definitions = context.home.definitions(),
-          .solutions = context.home.solutions(),
-          .abi = context.home.abi(),
-          .device_sources = context.home.device_sources(),
-          .cache_folder = context.cache_folder / kBuildsFolder,
-          .worker_executable = context.executable,
-          .cuda = context.cuda_search};
-}
-
 Result<ExecutorOptions> executor_options(const ServingArgs& args) {
   ExecutorOptions options{.max_positions = args.max_model_len,
                           .max_decode_rows = args.max_batch,
@@ -69,6 +59,10 @@ void add_serving_options(CLI::App& app, ServingArgs& args) {
                  "dummy: random weights for a config.json, to measure with")
       ->check(CLI::IsMember({"checkpoint", "dummy"}))
       ->capture_default_str();
+  app.add_option("--kernels", args.kernels,
+                 "A package of kernels (folder, .tar.zst or .so), or 'house' for the house's "
+                 "solutions one by one; default: a package of these, built once")
+      ->type_name("PACKAGE");
   app.add_option("--threads", args.threads, "cpu: threads of the kernels; default: all processors")
       ->check(CLI::PositiveNumber);
   app.add_option("--max-model-len", args.max_model_len,
@@ -117,7 +111,14 @@ Result<ServingStack> open_serving(const Context& context, const ServingArgs& arg
   stack.device = args.target == "cpu" ? FIB_TRY(open_cpu_device(args.threads))
                                       : FIB_TRY(open_cuda_device(args.device,
                                                                   args.step_timeout_s));
-  stack.dispatch = FIB_TRY(open_house_dispatch(*stack.device, dispatch_options(context)));
+  const ModelConfig config = FIB_TRY(read_model_config(stack.folder));
+  ServingKernels kernels = FIB_TRY(open_serving_kernels(
+      context, *stack.device,
+      {.kernels = args.kernels,
+       .signatures = model_signatures(config, options.page_size),
+       .progress = [&](const std::string& activity) { progress.show(activity); }}));
+  stack.package = std::move(kernels.package);
+  stack.dispatch = std::move(kernels.dispatch);
   stack.executor = FIB_TRY(load_model(
       *stack.dispatch,
       {.folder = stack.folder,

@@ -8,7 +8,7 @@
 #include <string>
 
 #include "integrations/cli/context.h"
-#include "integrations/package/dispatch.h"
+#include "integrations/cli/serving_kernels.h"
 #include "integrations/serving/engine/engine.h"
 #include "integrations/serving/model/load_model.h"
 #include "integrations/serving/tokenizer/tokenizer.h"
@@ -24,6 +24,7 @@ struct ServingArgs {
   std::string target = "cpu";
   int device = 0;
   std::string load_format = "checkpoint";
+  std::string kernels;                 // "house", or a package; else the default package
   int threads = 0;
   int max_model_len = 0;
   std::string kv_cache;                // a size, as 2G
@@ -43,7 +44,8 @@ struct ServingStack {
   std::string model_id;                // the folder's name
   std::filesystem::path folder;
   std::unique_ptr<ServingDevice> device;
-  std::unique_ptr<Dispatch> dispatch;
+  PackageLibraryPtr package;           // of the kernels at the start; null: the house's solutions
+  std::unique_ptr<SwappableDispatch> dispatch;
   std::unique_ptr<ModelExecutor> executor;
   EngineConfig engine_config;
 };
