@@ -8,7 +8,6 @@
 #include <exception>
 #include <memory>
 #include <mutex>
-#include <string>
 
 #include "integrations/package/include/fib_kernels.h"
 #include "integrations/package/runtime/tvm_ffi_environment.h"
@@ -34,14 +33,12 @@ const FfiEnvironment& environment() {
   throw Raised{};
 }
 
-void check(fib_kernels_status status, const char* name) {
+void check(fib_kernels_status status) {
   if (status == FIB_KERNELS_OK) return;
   const char* kind = status == FIB_KERNELS_INVALID_ARGUMENT ? "ValueError"
                      : status == FIB_KERNELS_OUT_OF_MEMORY  ? "MemoryError"
                                                             : "RuntimeError";
-  // The library's message may be long, and is kept whole.
-  const std::string message = std::string(name) + ": " + fib_kernels_last_error();
-  if (environment().raise) environment().raise(kind, message.c_str());
+  if (environment().raise) environment().raise(kind, fib_kernels_last_error());
   throw Raised{};
 }
 
@@ -86,7 +83,7 @@ OpenDevice& device_at(fib_kernels_place place, const char* name) {
   auto device = std::make_unique<OpenDevice>();
   device->ops =
       std::make_unique<std::atomic<const fib_kernels_op*>[]>(fib_kernels_num_signatures());
-  check(fib_kernels_open(&options, &device->handle), name);
+  check(fib_kernels_open(&options, &device->handle));
   slot.store(device.get(), std::memory_order_release);
   return *device.release();
 }
@@ -98,8 +95,7 @@ const fib_kernels_op* op_at(size_t row, const fib_kernels_signature_info& signat
   if (const fib_kernels_op* op = slot.load(std::memory_order_acquire)) return op;
   const fib_kernels_op* op = nullptr;
   check(fib_kernels_find(device.handle, signature.name, signature.parameters,
-                         static_cast<size_t>(signature.num_parameters), &op),
-        signature.name);
+                         static_cast<size_t>(signature.num_parameters), &op));
   slot.store(op, std::memory_order_release);
   return op;
 }
@@ -339,10 +335,10 @@ void launch(size_t row, const FfiAny* args, int num_args) {
   }
   const fib_kernels_op* op = op_at(row, signature, arguments.place);
   size_t bytes = 0;
-  check(fib_kernels_workspace_bytes(op, &call, &bytes), signature.name);
+  check(fib_kernels_workspace_bytes(op, &call, &bytes));
   Workspace workspace;
   workspace.reserve(call, bytes, arguments.place, signature.name);
-  check(fib_kernels_launch(op, &call), signature.name);
+  check(fib_kernels_launch(op, &call));
 }
 
 size_t prepare(size_t row, const FfiAny* args, int num_args) {
@@ -361,7 +357,7 @@ size_t prepare(size_t row, const FfiAny* args, int num_args) {
   const fib_kernels_op* op = op_at(row, signature, arguments.place);
   fib_kernels_prepare_info info{};
   info.struct_size = sizeof info;
-  check(fib_kernels_query_prepare(op, &call, &info), signature.name);
+  check(fib_kernels_query_prepare(op, &call, &info));
   if (!block.data || info.bytes == 0) return info.bytes;
   if (block.bytes < info.bytes) {
     raise("ValueError", "%s_prepare: a block of %zu bytes; %zu are needed", signature.name,
@@ -369,7 +365,7 @@ size_t prepare(size_t row, const FfiAny* args, int num_args) {
   }
   Workspace workspace;
   workspace.reserve(call, info.workspace_bytes, arguments.place, signature.name);
-  check(fib_kernels_prepare(op, &call, block.data), signature.name);
+  check(fib_kernels_prepare(op, &call, block.data));
   return info.bytes;
 }
 

@@ -21,9 +21,9 @@ _ERRORS = {
 }
 
 
-def raise_error(api: _abi.Api, status: int, where: str) -> NoReturn:
+def raise_error(api: _abi.Api, status: int) -> NoReturn:
     """What the C interface says about a call that failed, as an exception."""
-    raise _ERRORS.get(status, RuntimeError)(f"{where}: {api.last_error().decode()}")
+    raise _ERRORS.get(status, RuntimeError)(api.last_error().decode())
 
 
 def require(condition: bool, message: Callable[[], str]) -> None:
@@ -147,7 +147,7 @@ class BoundCall:
         needed = ctypes.c_size_t()
         status = api.workspace_bytes(op, self._address, needed)
         if status != _abi.OK:
-            raise_error(api, status, signature.name)
+            raise_error(api, status)
         self._workspace_bytes = needed.value
         self._is_prepared = False
 
@@ -200,7 +200,7 @@ class BoundCall:
             call.stream = arrays.stream(self._place[1])
         status = self._launch(self._op, self._address)
         if status != _abi.OK:
-            raise_error(self._api, status, self._signature.name)
+            raise_error(self._api, status)
 
         if self._in_place:
             arrays.give_back(written, in_place)
@@ -246,5 +246,5 @@ def prepare(
             call.stream = arrays.stream(place[1])
         status = api.prepare(op, address, arrays.pointer(data))
     if status != _abi.OK:
-        raise_error(api, status, signature.name)
+        raise_error(api, status)
     return data, bool(info.replaces_originals)

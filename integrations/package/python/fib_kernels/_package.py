@@ -163,7 +163,7 @@ class Package:
         choice = _abi.Choice(struct_size=ctypes.sizeof(_abi.Choice))
         status = self._api.choose(op, (ctypes.c_int64 * max(1, len(varying)))(*varying), choice)
         if status != _abi.OK:
-            raise_error(self._api, status, name)
+            raise_error(self._api, status)
         if not choice.solution:
             return None
         return Choice(choice.solution.decode(), choice.author.decode(), bool(choice.is_winner))
@@ -210,7 +210,7 @@ class Package:
                 device, signature.name.encode(), given, len(parameters), ctypes.byref(found)
             )
             if status != _abi.OK:
-                raise_error(self._api, status, signature.name)
+                raise_error(self._api, status)
             op = self._ops[key] = found.value
         return op
 
@@ -233,5 +233,5 @@ class Package:
         device = ctypes.c_void_p()
         status = self._api.open(options, ctypes.byref(device))
         if status != _abi.OK:
-            raise_error(self._api, status, self.path)
+            raise_error(self._api, status)
         return device.value
