@@ -64,6 +64,7 @@ CpuDevice::CpuDevice(int threads) : pool_(threads) {
   info_ = {.target = "cpu",
            .name = host.name.substr(0, host.name.rfind(", ")),  // without the harness's threads
            .architecture = host.architecture,
+           .hardware = host.key,
            .memory_bytes = host.memory_bytes,
            .threads = threads};
 }

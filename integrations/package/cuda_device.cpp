@@ -118,6 +118,7 @@ CudaDevice::CudaDevice(std::unique_ptr<DeviceContext> context, double step_timeo
       info_{.target = "cuda",
             .name = context_->facts().name,
             .architecture = context_->facts().architecture,
+            .hardware = hardware_key(context_->facts().name),
             .memory_bytes = static_cast<size_t>(context_->facts().plan.memory_bytes)},
       thread_(std::this_thread::get_id()) {}
 

@@ -22,6 +22,7 @@ struct ServingDeviceInfo {
   std::string target;        // "cpu", "cuda"
   std::string name;          // "NVIDIA H100 80GB HBM3"
   std::string architecture;  // "sm_90a", "x86-64 avx512"
+  std::string hardware;      // as boards name it: "NVIDIA_H100_80GB_HBM3"
   size_t memory_bytes = 0;
   int threads = 0;           // cpu: of the pool
 };
