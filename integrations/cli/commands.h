@@ -32,5 +32,6 @@ void add_capture_command(CLI::App& app, Action& action);
 void add_chat_command(CLI::App& app, Action& action);
 void add_bench_command(CLI::App& app, Action& action);
 void add_quantize_command(CLI::App& app, Action& action);
+void add_kernels_command(CLI::App& app, Action& action);
 
 }  // namespace fib

@@ -32,14 +32,17 @@ constexpr auto kReadTimeout = std::chrono::minutes(10);
 constexpr size_t kChunkBytes = 16 << 10;
 constexpr size_t kMostErrorBytes = 64 << 10;  // of the body of an answer that isn't 200
 
-http::request<http::string_body> http_request(const EndpointOptions& options, http::verb verb,
-                                              std::string_view path, std::string body) {
-  http::request<http::string_body> request(verb, options.address.base + std::string(path), 11);
-  request.set(http::field::host, options.address.host + ":" + options.address.port);
+std::string url_of(const EndpointAddress& address, std::string_view target) {
+  return fmt::format("http://{}:{}{}", address.host, address.port, target);
+}
+
+http::request<http::string_body> http_request(const EndpointAddress& address,
+                                              const std::string& api_key, http::verb verb,
+                                              const std::string& target, std::string body) {
+  http::request<http::string_body> request(verb, target, 11);
+  request.set(http::field::host, address.host + ":" + address.port);
   request.set(http::field::connection, "close");
-  if (!options.api_key.empty()) {
-    request.set(http::field::authorization, "Bearer " + options.api_key);
-  }
+  if (!api_key.empty()) request.set(http::field::authorization, "Bearer " + api_key);
   if (!body.empty()) request.set(http::field::content_type, "application/json");
   request.body() = std::move(body);
   request.prepare_payload();
@@ -79,7 +82,8 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
         resolver_(io),
         stream_(io),
         listener_(std::move(request.listener)),
-        message_(http_request(options, http::verb::post, "/completions",
+        message_(http_request(options.address, options.api_key, http::verb::post,
+                              options.address.base + "/completions",
                               completion_body(options.model, request))) {
     // boost::none is taken for 0 where the answer has a length, until Boost 1.75.
     parser_.body_limit(std::numeric_limits<uint64_t>::max());
@@ -225,8 +229,20 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
 };
 
 Result<std::string> first_model(const EndpointOptions& options) {
-  const std::string where = fmt::format("http://{}:{}{}/models", options.address.host,
-                                        options.address.port, options.address.base);
+  const std::string target = options.address.base + "/models";
+  const std::string where = url_of(options.address, target);
+  const Json json = FIB_TRY(get_json(options.address, target, options.api_key));
+  const JsonView list = FIB_TRY(JsonView(json, where).at("data"));
+  const std::vector<JsonView> models = FIB_TRY(list.array());
+  if (models.empty()) return list.error("the server has no models");
+  return FIB_TRY(models.front().at("id")).string();
+}
+
+}  // namespace
+
+Result<Json> get_json(const EndpointAddress& address, const std::string& target,
+                      const std::string& api_key) {
+  const std::string where = url_of(address, target);
   const auto unreachable = [&](const boost::system::error_code& error) {
     return fail(ErrorCode::kEnvironment, fmt::format("doesn't answer: {}", error.message()), where,
                 "start the server, or correct the address");
@@ -235,8 +251,7 @@ Result<std::string> first_model(const EndpointOptions& options) {
   beast::tcp_stream stream(io);
   http::response<http::string_body> answer;
   boost::system::error_code error;
-  const auto endpoints =
-      tcp::resolver(io).resolve(options.address.host, options.address.port, error);
+  const auto endpoints = tcp::resolver(io).resolve(address.host, address.port, error);
   if (error) return unreachable(error);
   // Timeouts hold for asynchronous operations alone.
   const auto run = [&](auto start) {
@@ -249,7 +264,7 @@ Result<std::string> first_model(const EndpointOptions& options) {
     stream.async_connect(endpoints, [done](auto result, const auto&) { done(result); });
   });
   if (error) return unreachable(error);
-  const auto message = http_request(options, http::verb::get, "/models", {});
+  const auto message = http_request(address, api_key, http::verb::get, target, {});
   run([&](auto done) {
     http::async_write(stream, message, [done](auto result, size_t) { done(result); });
   });
@@ -262,14 +277,8 @@ Result<std::string> first_model(const EndpointOptions& options) {
   if (answer.result() != http::status::ok) {
     return fail(ErrorCode::kEnvironment, error_message(answer.result_int(), answer.body()), where);
   }
-  const Json json = FIB_TRY(parse_json(answer.body(), where));
-  const JsonView list = FIB_TRY(JsonView(json, where).at("data"));
-  const std::vector<JsonView> models = FIB_TRY(list.array());
-  if (models.empty()) return list.error("the server has no models");
-  return FIB_TRY(models.front().at("id")).string();
+  return parse_json(answer.body(), where);
 }
-
-}  // namespace
 
 Result<EndpointAddress> EndpointAddress::parse(std::string_view url) {
   const std::string where(url);

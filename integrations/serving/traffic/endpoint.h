@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "integrations/serving/traffic/replay.h"
+#include "signatures/base/json.h"
 
 namespace fib {
 
@@ -19,6 +20,10 @@ struct EndpointAddress {
   // "http://localhost:8000", with or without "/v1". kUnsupported for https: put a proxy between.
   static Result<EndpointAddress> parse(std::string_view url);
 };
+
+// One JSON document of the server, as "/fib/kernels". kEnvironment: nobody answers, or with an error.
+Result<Json> get_json(const EndpointAddress& address, const std::string& target,
+                      const std::string& api_key);
 
 struct EndpointOptions {
   EndpointAddress address;
