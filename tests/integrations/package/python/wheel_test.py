@@ -56,7 +56,8 @@ class WheelTest(unittest.TestCase):
         for name, content in files.items():
             if not name.endswith("RECORD"):
                 digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).decode()
-                self.assertEqual(recorded[name], [f"sha256={digest.rstrip('=')}", str(len(content))])
+                self.assertEqual(recorded[name],
+                                 [f"sha256={digest.rstrip('=')}", str(len(content))])
         metadata = files[f"{info}/METADATA"].decode()
         self.assertIn("License-Expression: Apache-2.0\n", metadata)
         self.assertIn("- `gemm_n256_k256`", metadata)
