@@ -50,7 +50,7 @@ ScaleCall::ScaleCall(int64_t rows, double factor) : rows_(rows) {
   call.inputs = inputs.data();
   call.outputs = outputs.data();
   call.scalars = scalars.data();
-  set_workspace(64 * static_cast<size_t>(rows));
+  set_workspace((64 * static_cast<size_t>(rows) + kAlignment - 1) / kAlignment * kAlignment);
 }
 
 void ScaleCall::set_workspace(size_t bytes) {
