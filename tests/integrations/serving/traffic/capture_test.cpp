@@ -302,7 +302,8 @@ TEST_F(CaptureTest, GraphsShowTheValuesOfEachLaunch) {
   });
   EXPECT_EQ(captured[0].axis("num_kv_indices"), 3) << "not the 50 that there is room for";
   EXPECT_EQ(captured[1].axis("num_kv_indices"), 41);
-  const InputPlan plan = must(plan_inputs(must(bind(must(catalog().find(kDecode)), captured[0]))));
+  const Problem problem_of_row = must(fib::bind(must(catalog().find(kDecode)), captured[0]));
+  const InputPlan plan = must(plan_inputs(problem_of_row));
   for (const auto& [desc, source] : plan.structure) {
     if (desc.name != "kv_indices") continue;
     const InputBytes bytes = std::get<InputBytes>(source);
