@@ -20,6 +20,7 @@ class Served : public ::testing::Test {
   FakeEngineOptions engine_options_;
   ServerConfig config_{.port = 0, .model_id = "org/m", .created_s = 1700000000};
   SignatureTimes signature_times_;
+  KernelControl kernels_;
   ByteModel model_;
 
   void start() {
@@ -28,7 +29,8 @@ class Served : public ::testing::Test {
                                           .tokenizer = model_.tokenizer(),
                                           .chat_template = model_.chat_template(),
                                           .defaults = model_.defaults(),
-                                          .signature_times = signature_times_});
+                                          .signature_times = signature_times_,
+                                          .kernels = kernels_});
     ASSERT_TRUE(server) << server.error().to_string();
     server_ = std::move(*server);
   }
