@@ -383,7 +383,9 @@ std::string EvaluationOptions::config_key(const Signature& signature) const {
       .add(static_cast<uint64_t>(measure.max_samples))
       .add(std::to_string(measure.target_relative_ci))
       .add(std::to_string(measure.max_seconds_per_mode));
-  hash.add(dump_json(extension_to_json(signature.fib)));
+  Json extension = extension_to_json(signature.fib);
+  extension.erase("capacity_axes");  // nothing that is measured goes by them
+  hash.add(dump_json(extension));
   for (const auto* specs : {&signature.inputs, &signature.outputs}) {
     for (const TensorSpec& spec : *specs) {
       hash.add(spec.name).add(static_cast<uint64_t>(spec.dtype));

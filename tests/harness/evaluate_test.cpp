@@ -405,6 +405,9 @@ TEST(EvaluationOptions, TheConfigurationKeyIgnoresTheSeedAndSeesTheSignature) {
   Signature stricter = *signature;
   stricter.fib.tolerances["output"].honest_factor = 1.5;
   EXPECT_NE(a.config_key(stricter), a.config_key(*signature));
+  Signature sorted = *signature;
+  sorted.fib.capacity_axes = {"batch_size"};
+  EXPECT_EQ(a.config_key(sorted), a.config_key(*signature)) << "nothing is measured by it";
 }
 
 }  // namespace
