@@ -76,10 +76,17 @@ fib_kernels_status Op::launch(const fib_kernels_call& call) const {
 }
 
 fib_kernels_status Op::launch(const fib_kernels_raw_call& call) const {
+  const Lookup found = look_up(call);
+  if (found.ready != nullptr) [[likely]]
+    return run(call, *found.ready);
+  return found.status == FIB_KERNELS_OK ? launch_new(call, found.hash) : found.status;
+}
+
+fib_kernels_status Op::launch_new(const fib_kernels_raw_call& call, uint64_t hash) const {
   CachedCall spare;
-  CachedCall* cached = nullptr;
-  const fib_kernels_status status = find_or_plan(call, spare, &cached);
-  return status == FIB_KERNELS_OK ? run(call, *cached) : status;
+  CachedCall* planned = nullptr;
+  const auto status = plan_new(call, hash, spare, &planned);
+  return status == FIB_KERNELS_OK ? run(call, *planned) : status;
 }
 
 fib_kernels_status Op::workspace_bytes(const fib_kernels_call& call, size_t* bytes) const {
@@ -89,28 +96,36 @@ fib_kernels_status Op::workspace_bytes(const fib_kernels_call& call, size_t* byt
 }
 
 fib_kernels_status Op::workspace_bytes(const fib_kernels_raw_call& call, size_t* bytes) const {
+  const Lookup found = look_up(call);
   CachedCall spare;
-  CachedCall* cached = nullptr;
-  const fib_kernels_status status = find_or_plan(call, spare, &cached);
-  if (status == FIB_KERNELS_OK) *bytes = cached->workspace_bytes;
+  CachedCall* planned = found.ready;
+  auto status = found.status;
+  if (status == FIB_KERNELS_OK && planned == nullptr) {
+    status = plan_new(call, found.hash, spare, &planned);
+  }
+  if (status == FIB_KERNELS_OK) *bytes = planned->workspace_bytes;
   return status;
 }
 
-fib_kernels_status Op::find_or_plan(const fib_kernels_raw_call& call, CachedCall& spare,
-                                    CachedCall** found) const {
-  if (const auto status = check_size(call, "call"); status != FIB_KERNELS_OK) return status;
-  if (const auto status = check_arrays(call); status != FIB_KERNELS_OK) return status;
-  const uint64_t hash = key_.hash(call);
-  PlanCache& cache = plans().cache;
-  CachedCall* const known = cache.find(hash, key_, call);
-  if (known != nullptr && !known->is_running) [[likely]] {
-    *found = known;
-    return FIB_KERNELS_OK;
-  }
+Op::Lookup Op::look_up(const fib_kernels_raw_call& call) const {
+  if (const auto status = check_size(call, "call"); status != FIB_KERNELS_OK) return {status};
+  if (const auto status = check_arrays(call); status != FIB_KERNELS_OK) return {status};
+  Lookup found{.hash = key_.hash(call)};
+  CachedCall* const known = plans().cache.find(found.hash, key_, call);
+  if (known != nullptr && !known->is_running) [[likely]]
+    found.ready = known;
+  return found;
+}
+
+fib_kernels_status Op::plan_new(const fib_kernels_raw_call& call, uint64_t hash, CachedCall& spare,
+                                CachedCall** planned) const {
   if (const auto status = plan(call, 0, spare); status != FIB_KERNELS_OK) return status;
   spare.key = key_.bytes(call);
-  CachedCall* const kept = known == nullptr ? cache.insert(hash, std::move(spare)) : nullptr;
-  *found = kept != nullptr ? kept : &spare;
+  // One that is running has its place in the cache already.
+  PlanCache& cache = plans().cache;
+  const bool is_kept = cache.find(hash, key_, call) != nullptr;
+  CachedCall* const kept = is_kept ? nullptr : cache.insert(hash, std::move(spare));
+  *planned = kept != nullptr ? kept : &spare;
   return FIB_KERNELS_OK;
 }
 

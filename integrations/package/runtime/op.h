@@ -39,9 +39,18 @@ class Op {
   OpPlans& plans() const;
   // That the arrays are there and axes are sizes: what looking up a plan relies on.
   fib_kernels_status check_arrays(const fib_kernels_raw_call& call) const;
-  // The planned call, in the cache or, where that has no room, in `spare`.
-  fib_kernels_status find_or_plan(const fib_kernels_raw_call& call, CachedCall& spare,
-                                  CachedCall** found) const;
+  // The planned call if the cache has it and it isn't running; nullptr: it is new.
+  struct Lookup {
+    fib_kernels_status status = FIB_KERNELS_OK;
+    uint64_t hash = 0;
+    CachedCall* ready = nullptr;
+  };
+  Lookup look_up(const fib_kernels_raw_call& call) const;
+  // Plans a call that wasn't ready: in the cache or, where that has no room, in `spare`.
+  fib_kernels_status plan_new(const fib_kernels_raw_call& call, uint64_t hash, CachedCall& spare,
+                              CachedCall** planned) const;
+  [[gnu::noinline]] fib_kernels_status launch_new(const fib_kernels_raw_call& call,
+                                                  uint64_t hash) const;
   // From the candidate at that position on, the first that takes the call.
   fib_kernels_status plan(const fib_kernels_raw_call& call, size_t first,
                           CachedCall& planned) const;

@@ -208,7 +208,8 @@ bool OpShape::fits(const Tensor& rule, const fib_kernels_tensor& tensor, const P
       tensor.data == nullptr ? nullptr : static_cast<std::byte*>(tensor.data) + tensor.byte_offset;
   if (is_empty) return true;
   if (tensor.strides != nullptr && !is_row_major(tensor)) return false;
-  return *address != nullptr && reinterpret_cast<uintptr_t>(*address) % place.alignment == 0;
+  return *address != nullptr &&
+         (reinterpret_cast<uintptr_t>(*address) & (place.alignment - 1)) == 0;
 }
 
 bool OpShape::solve_inputs(const fib_kernels_call& call, const Place& place, Look look,

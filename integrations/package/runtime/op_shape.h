@@ -24,7 +24,7 @@ inline constexpr size_t kMaxRank = 8;
 // Where tensors of a device are.
 struct Place {
   int32_t device_type = 0, device_id = 0;
-  uint32_t alignment = 1;  // of a tensor's first byte
+  uint32_t alignment = 1;  // of a tensor's first byte, a power of two
 };
 
 // What of a call is looked at: all tensors or weights alone, with their data or without.
