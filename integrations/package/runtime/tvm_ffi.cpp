@@ -1,5 +1,7 @@
 #include "integrations/package/runtime/tvm_ffi.h"
 
+#include <pthread.h>
+
 #include <array>
 #include <atomic>
 #include <cstdarg>
@@ -57,10 +59,14 @@ struct OpenDevices {
   std::array<std::atomic<OpenDevice*>, kMaxCards> cards{};
 };
 
+// Never destroyed: calls may still be made while the process ends.
 OpenDevices& open_devices() {
-  // Never destroyed: calls may still be made while the process ends.
-  static OpenDevices& devices = *new OpenDevices;
-  return devices;
+  static std::atomic<OpenDevices*> devices = [] {
+    // A device's threads don't follow into a process that is forked off: it opens its own.
+    pthread_atfork(nullptr, nullptr, [] { devices.store(new OpenDevices); });
+    return new OpenDevices;
+  }();
+  return *devices.load(std::memory_order_acquire);
 }
 
 OpenDevice& device_at(fib_kernels_place place, const char* name) {

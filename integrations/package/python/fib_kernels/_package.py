@@ -50,11 +50,16 @@ class Package:
         self._by_name: dict[str, Signature] = {}
         for signature in self._signatures:
             self._by_name.setdefault(signature.name, signature)
+        self._num_threads = 0
+        self._start()
+        # The threads of a device don't follow into a process that was forked off: it opens its own.
+        os.register_at_fork(after_in_child=self._start)
+
+    def _start(self) -> None:
         self._opening = threading.Lock()
         self._devices: dict[Place, int] = {}
         self._ops: dict[tuple[str, Place, tuple[tuple[str, float], ...]], int] = {}
         self._threads = threading.local()
-        self._num_threads = 0
 
     # ---- What is in it
 

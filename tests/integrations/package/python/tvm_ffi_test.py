@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """A package loaded by tvm-ffi and called with arrays on the CPU: tvm_ffi_test.py PACKAGE_FOLDER."""
 
+import os
 import pathlib
 import sys
 import threading
@@ -121,6 +122,17 @@ class TvmFfiTest(unittest.TestCase):
         with self.assertRaisesRegex(TypeError, r"argument 7 \(sm_scale\) is a tensor; a number"):
             self.module.gqa_paged_decode_h4_kv2_d64_ps16(
                 *tensors, *integers, integers[0], tensors[0], integers[0])
+
+    def test_serves_processes_that_are_forked_off(self):
+        x = normal(300, 64)  # many rows, for several threads
+        y = bits(np.zeros((300, 64)))
+        self.rmsnorm(x, self.weight, y)
+        y[...] = 0
+        child = os.fork()
+        if child == 0:
+            self.rmsnorm(x, self.weight, y)
+            os._exit(0 if np.allclose(floats(y), rmsnorm(x, self.weight), rtol=0.01) else 1)
+        self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), 0)
 
     def test_serves_threads_side_by_side(self):
         wrong = []

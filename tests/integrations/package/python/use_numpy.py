@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """An installed fib_kernels, used with numpy and with what speaks DLPack."""
 
+import os
 import threading
 import unittest
 
@@ -137,6 +138,15 @@ class NumpyTest(unittest.TestCase):
             fib_kernels.package().hardware("tpu")
         with self.assertRaisesRegex(ImportError, "is no kernel package"):
             fib_kernels.Package("libc.so.6")
+
+    def test_serves_processes_that_are_forked_off(self):
+        x = normal(300, 64)  # many rows, for several threads
+        self.assert_normalised(fib_kernels.apply("rmsnorm_h64", x, self.weight), x)
+        child = os.fork()
+        if child == 0:
+            y = fib_kernels.apply("rmsnorm_h64", x, self.weight)
+            os._exit(0 if np.allclose(floats(y), rmsnorm(x, self.weight), rtol=0.01) else 1)
+        self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), 0)
 
     def test_many_shapes_and_threads(self):
         wrong = []
