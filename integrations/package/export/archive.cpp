@@ -71,6 +71,7 @@ Result<void> archive_package(const fs::path& folder, const fs::path& file) {
   const Writer writer(::archive_write_new());
   if (::archive_write_add_filter_zstd(writer.get()) != ARCHIVE_OK ||
       ::archive_write_set_format_pax_restricted(writer.get()) != ARCHIVE_OK ||
+      ::archive_write_set_bytes_in_last_block(writer.get(), 1) != ARCHIVE_OK ||  // no padding
       ::archive_write_open(writer.get(), &bytes, nullptr, append, nullptr) != ARCHIVE_OK) {
     return error_of(writer.get(), file);
   }

@@ -23,10 +23,10 @@ std::string identity_of(const Signature& signature) {
   return identity;
 }
 
-bool is_architecture(std::string_view name) {  // "sm_90", "sm_90a", "sm_120f"
+bool is_architecture(std::string_view name) {  // "sm_90", "sm_90a"
   if (!name.starts_with("sm_")) return false;
   name.remove_prefix(3);
-  if (name.ends_with('a') || name.ends_with('f')) name.remove_suffix(1);
+  if (name.ends_with('a')) name.remove_suffix(1);
   return name.size() >= 2 &&
          std::all_of(name.begin(), name.end(), [](char c) { return c >= '0' && c <= '9'; });
 }
