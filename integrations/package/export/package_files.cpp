@@ -100,7 +100,8 @@ Result<void> sync(const fs::path& path) {
 
 Result<PackageStaging> PackageStaging::open(const fs::path& folder) {
   std::error_code failed;
-  fs::path target = fs::weakly_canonical(folder, failed);
+  // Of a path none of which exists yet weakly_canonical() alone makes nothing absolute.
+  fs::path target = fs::weakly_canonical(fs::absolute(folder, failed), failed);
   if (failed || !target.has_filename()) {
     return fail(ErrorCode::kInvalidInput, "is no name of a folder", folder.string());
   }
