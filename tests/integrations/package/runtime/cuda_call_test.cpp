@@ -63,12 +63,13 @@ TEST_F(CudaCall, GivesKernelsTheAddressesOfTheCall) {
     EXPECT_EQ(launched.symbol, "fast_4");
     EXPECT_EQ(launched.grid, 103u);
     EXPECT_EQ(launched.stream, reinterpret_cast<CUstream>(0x5eed));
-    ASSERT_EQ(launched.arguments.size(), 5u);
+    ASSERT_EQ(launched.arguments.size(), 6u);
     EXPECT_EQ(launched.arguments[0], word(call->inputs[0].data) + 16);
     EXPECT_EQ(launched.arguments[1], word(call->inputs[1].data));
     EXPECT_EQ(launched.arguments[2], word(call->outputs[0].data));
     EXPECT_EQ(launched.arguments[3], word(call->call.workspace));
     EXPECT_EQ(low(launched.arguments[4]), bits(2.0f));
+    EXPECT_EQ(low(launched.arguments[5]), 3u);
   }
   EXPECT_EQ(counters.plans - plans, 1);
 }
@@ -148,8 +149,11 @@ TEST_F(CudaCall, PreparedWeightsReplaceTheOriginals) {
   call.inputs[1] = {};  // gone
   const RecordedLaunch launched = launch(call);
   EXPECT_EQ(launched.symbol, "packed_4");
-  EXPECT_THAT(launched.arguments,
-              ElementsAre(word(call.inputs[0].data), word(block) + 32, word(call.outputs[0].data)));
+  ASSERT_EQ(launched.arguments.size(), 4u);
+  EXPECT_EQ(launched.arguments[0], word(call.inputs[0].data));
+  EXPECT_EQ(launched.arguments[1], word(block) + 32);
+  EXPECT_EQ(launched.arguments[2], word(call.outputs[0].data));
+  EXPECT_EQ(low(launched.arguments[3]), bits(2.0f));
   ScaleCall few(3);
   move(few);
   few.call.prepared = block;
@@ -321,6 +325,15 @@ TEST(CudaOpen, NoSuchCardAndABinaryThatDoesNotLoad) {
   EXPECT_EQ(device.error().code, ErrorCode::kWorkerLost);
   EXPECT_THAT(device.error().to_string(), HasSubstr("the device binary does not load"));
   EXPECT_EQ(card.contexts, 0);
+}
+
+TEST(CudaOpen, WithoutADriverOrSuchACardTheStatusSaysSo) {
+  fib_kernels_device_options options = FIB_KERNELS_DEVICE_OPTIONS_INIT;
+  options.device_type = kFibKernelsCuda;
+  options.device_id = 1000;
+  fib_kernels_device* device = nullptr;
+  EXPECT_EQ(fib_kernels_open(&options, &device), FIB_KERNELS_NO_DRIVER);
+  EXPECT_EQ(device, nullptr);
 }
 
 TEST(CudaOpen, ChoosesBinariesByArchitecture) {

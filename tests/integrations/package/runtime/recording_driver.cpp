@@ -64,7 +64,7 @@ RecordingDriver::RecordingDriver() {
   card = this;
   current() = nullptr;
   for (const auto& [symbol, count] :
-       {std::pair{"plain_4", 5}, {"fast_4", 5}, {"packed_4", 3}, {"lay_out_0", 2}}) {
+       {std::pair{"plain_4", 5}, {"fast_4", 6}, {"packed_4", 4}, {"lay_out_0", 2}}) {
     functions[symbol] = {.symbol = symbol, .num_arguments = static_cast<size_t>(count)};
   }
 }

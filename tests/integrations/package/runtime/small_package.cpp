@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "runners/cpu/host_identity.h"
+#include "tests/integrations/package/runtime/small_kernels.h"
 #include "tests/integrations/package/runtime/small_plans.h"
 
 namespace fib::package {
@@ -150,14 +151,15 @@ const CpuCode kPackedCode[] = {
 const CpuCode kRefuserCode[] = {{"native", refuser_run, nullptr, nullptr, nullptr, ""}};
 const CpuCode kForeignCode[] = {{"native", never_run, nullptr, nullptr, nullptr}};
 
-constexpr unsigned char kBinary[] = "a device binary";
+const auto* const kBinary = reinterpret_cast<const unsigned char*>(kSmallKernels);
 constexpr KernelSymbol kKernels[] = {{"plain<4>", "plain_4"},
                                      {"fast<4>", "fast_4"},
                                      {"packed<4>", "packed_4"},
                                      {"lay_out", "lay_out_0"}};
-constexpr DeviceBinary kBinaries[] = {{"sm_80", nullptr, 0, {}},
-                                      {"sm_90a", kBinary, sizeof kBinary, rows(kKernels)}};
-constexpr DeviceBinary kForeignBinaries[] = {{"sm_100a", kBinary, sizeof kBinary, rows(kKernels)}};
+const DeviceBinary kBinaries[] = {{"sm_80", nullptr, 0, {}},
+                                  {"sm_90a", kBinary, sizeof kSmallKernels, rows(kKernels)}};
+const DeviceBinary kForeignBinaries[] = {
+    {"sm_100a", kBinary, sizeof kSmallKernels, rows(kKernels)}};
 
 template <int kBias>
 const SolutionRow kSolutions[] = {

@@ -2,13 +2,13 @@
 
 // A package of one signature, written by hand: y = x * weight * factor + bias, for float32 x and y
 // of shape [rows, 4], with "starts", an int32 input of rows + 1 values that plans may look at.
-// Built for bias 1, which is the signature's own, and for bias 2. Its solutions:
+// Built for bias 1, which is the signature's own, and for bias 2 (not on cards). Its solutions:
 //
 //   plain    fallback, takes everything
 //   fast     winner for 1 to 8 rows on the hardware that runs the test and on "Fake_Card"; refuses
 //   7
 //            rows; wants 64 bytes of workspace a row
-//   packed   winner for 100 to 200 rows; wants the weight prepared
+//   packed   winner for 100 to 200 rows; wants the weight prepared, and on cards a tensor map of x
 //   refuser  comes first where there are 1000 rows, and refuses them
 
 #include <atomic>

@@ -63,7 +63,8 @@ void plan_fast(const FibPlanProblem* raw, const FibPlanSink* sink) {
         .arg(problem.input("weight"))
         .arg(problem.output("y"))
         .arg(workspace)
-        .arg(static_cast<float>(problem.scalar("factor")));
+        .arg(static_cast<float>(problem.scalar("factor")))
+        .arg(static_cast<int32_t>(rows));
   });
 }
 
@@ -75,7 +76,8 @@ void plan_packed(const FibPlanProblem* raw, const FibPlanSink* sink) {
         .grid(problem.axis("rows"))
         .arg(map_of(problem))
         .arg(prepared + 32)
-        .arg(problem.output("y"));
+        .arg(problem.output("y"))
+        .arg(static_cast<float>(problem.scalar("factor")));
   });
 }
 
