@@ -37,10 +37,9 @@ void add_parity(const AbPair& pair, OutputParity& parity) {
 // One side's kernels of a signature.
 struct Served {
   double time_s = 0.0;
-  uint64_t calls = 0, most_calls = 0;
-  double log_speedup = 0.0;  // summed over calls
-  std::string main_solution;
-  std::set<std::string> solutions;
+  uint64_t calls = 0;
+  double log_speedup = 0.0;                   // summed over calls
+  std::map<std::string, uint64_t> solutions;  // to their calls
   double speedup() const {
     return calls == 0 ? 1.0 : std::exp(log_speedup / static_cast<double>(calls));
   }
@@ -61,17 +60,33 @@ std::map<std::string, Served> served_signatures(const std::vector<CallTime>& ker
     Served& served = signatures[kernel.signature];
     served.time_s += time_s_of(kernel);
     served.calls += kernel.calls;
-    served.solutions.insert(kernel.solution);
+    served.solutions[kernel.solution] += kernel.calls;
     const auto promise = promised.find({kernel.signature, kernel.solution});
     if (promise != promised.end()) {
       served.log_speedup += static_cast<double>(kernel.calls) * std::log(promise->second);
     }
-    if (kernel.calls > served.most_calls) {
-      served.most_calls = kernel.calls;
-      served.main_solution = kernel.solution;
-    }
   }
   return signatures;
+}
+
+std::set<std::string> solutions_of(const Served& served) {
+  std::set<std::string> names;
+  for (const auto& [solution, calls] : served.solutions) names.insert(solution);
+  return names;
+}
+
+// The solution with the most calls of those that the other side doesn't have, or of all.
+std::string telling_solution(const Served& served, const Served& other) {
+  std::string telling;
+  std::pair<bool, uint64_t> best;
+  for (const auto& [solution, calls] : served.solutions) {
+    const std::pair rank(!other.solutions.contains(solution), calls);
+    if (telling.empty() || rank > best) {
+      telling = solution;
+      best = rank;
+    }
+  }
+  return telling;
 }
 
 Json ratio_to_json(const AbRatio& ratio) {
@@ -146,10 +161,10 @@ std::vector<KernelGain> kernel_gains(const std::vector<CallTime>& kernels_a,
   std::vector<KernelGain> gains;
   for (const auto& [name, served] : a) {
     const auto other = b.find(name);
-    if (other == b.end() || other->second.solutions == served.solutions) continue;
+    if (other == b.end() || solutions_of(other->second) == solutions_of(served)) continue;
     gains.push_back({.signature = name,
-                     .solution_a = served.main_solution,
-                     .solution_b = other->second.main_solution,
+                     .solution_a = telling_solution(served, other->second),
+                     .solution_b = telling_solution(other->second, served),
                      .share = total_s > 0.0 ? served.time_s / total_s : 0.0,
                      .speedup = other->second.speedup() / served.speedup()});
   }

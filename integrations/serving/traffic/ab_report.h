@@ -44,7 +44,8 @@ struct OutputParity {
 
 // What the micro-benchmarks promise of a signature that B serves with other kernels than A.
 struct KernelGain {
-  std::string signature, solution_a, solution_b;  // those that took the most calls
+  std::string signature;
+  std::string solution_a, solution_b;  // of several the one that the other side doesn't have
   double share = 0.0;                             // of A's time in kernels
   double speedup = 1.0;                           // B's kernel over A's, by the packages' evidence
 };
