@@ -95,6 +95,7 @@ class BoundCall:
         arrays: Arrays,
         inputs: Sequence[Any],
         out: Sequence[Any] | None,
+        prepared: Any,
     ):
         described = describe_inputs(signature, arrays, inputs)
         for spec, description in zip(signature.inputs, described):
@@ -144,12 +145,21 @@ class BoundCall:
             scalars=self._scalars,
         )
         self._address = ctypes.addressof(self._call)
+        self._set_prepared(prepared)  # which decides what serves the call, and so its workspace
         needed = ctypes.c_size_t()
         status = api.workspace_bytes(op, self._address, needed)
         if status != _abi.OK:
             raise_error(api, status)
         self._workspace_bytes = needed.value
-        self._is_prepared = False
+
+    def _set_prepared(self, prepared: Any) -> Any:
+        """Returns what must live until the call is enqueued."""
+        if prepared is None:
+            return None
+        (block,) = self._arrays.readable((prepared,))
+        self._call.prepared = self._arrays.pointer(block)
+        self._call.prepared_bytes = self._arrays.size_bytes(block)
+        return block
 
     def __call__(
         self, inputs: Sequence[Any], out: Sequence[Any] | None, prepared: Any, workspace: Any
@@ -187,18 +197,11 @@ class BoundCall:
                 (block,) = arrays.writable((workspace,))
             call.workspace = pointer(block)
             call.workspace_bytes = arrays.size_bytes(block)
-        if prepared is not None:
-            self._is_prepared = True
-            (prepared,) = arrays.readable((prepared,))
-            call.prepared = pointer(prepared)
-            call.prepared_bytes = arrays.size_bytes(prepared)
-        elif self._is_prepared:  # as it was last time
-            self._is_prepared = False
-            call.prepared = None
-            call.prepared_bytes = 0
+        kept = self._set_prepared(prepared)
         if self._place[0] == _abi.CUDA:
             call.stream = arrays.stream(self._place[1])
         status = self._launch(self._op, self._address)
+        del kept
         if status != _abi.OK:
             raise_error(self._api, status)
 
@@ -220,6 +223,9 @@ def prepare(
 ) -> tuple[Any, bool] | None:
     """The weights among the inputs, laid out; and whether they are not read any more. None: no
     kernel wants them otherwise than they are."""
+    for spec, description in zip(signature.inputs, descriptions):
+        if description is None and spec.is_weight:
+            raise TypeError(f"{signature.name}: {spec.name} is None")
     tensors = _Tensors(descriptions)
     used = arrays.readable(inputs)
     for i, description in enumerate(descriptions):

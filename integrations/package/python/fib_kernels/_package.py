@@ -147,11 +147,11 @@ class Package:
         """apply() for callers who have sequences; `prepared` is Prepared.data."""
         arrays = kinds.of(inputs)
         given = arrays.key(inputs if out is None else (*inputs, None, *out))
-        key = (name, given, *parameters.items()) if parameters else (name, given)
+        key = (name, given, prepared is not None, *parameters.items())
         calls = self._thread_calls()
         call = calls.get(key)
         if call is None:
-            call = calls[key] = self._bind(name, inputs, out, parameters)
+            call = calls[key] = self._bind(name, inputs, out, prepared, parameters)
         return call(inputs, out, prepared, workspace)
 
     def prepare(self, name: str, *inputs: Any, **parameters: float) -> Prepared | None:
@@ -197,10 +197,11 @@ class Package:
         name: str,
         inputs: Sequence[Any],
         out: Sequence[Any] | None,
+        prepared: Any,
         parameters: Mapping[str, float],
     ) -> BoundCall:
         arrays, signature, _, op = self._look_up(name, inputs, parameters)
-        return BoundCall(self._api, op, signature, arrays, inputs, out)
+        return BoundCall(self._api, op, signature, arrays, inputs, out, prepared)
 
     def _op(self, signature: Signature, place: Place, parameters: Mapping[str, float]) -> int:
         key = (signature.name, place, tuple(sorted(parameters.items())))

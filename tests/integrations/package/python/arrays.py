@@ -4,14 +4,12 @@ import ctypes
 
 import numpy as np
 
-ALIGNMENT = 64
 
-
-def aligned(values):
-    """A copy at a multiple of 64 bytes."""
+def aligned(values, alignment=64):
+    """A copy at a multiple of so many bytes."""
     values = np.ascontiguousarray(values)
-    room = np.empty(values.nbytes + ALIGNMENT, np.uint8)
-    start = -room.ctypes.data % ALIGNMENT
+    room = np.empty(values.nbytes + alignment, np.uint8)
+    start = -room.ctypes.data % alignment
     copy = room[start:start + values.nbytes].view(values.dtype).reshape(values.shape)
     copy[...] = values
     return copy

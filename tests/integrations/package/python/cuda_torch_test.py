@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A package on a Hopper card with torch: operators, graphs, streams, torch.compile and tvm-ffi.
 
-    cuda_torch_test.py EXPORT_HOUSE CACHE_FOLDER BUILD_WHEEL
+    cuda_torch_test.py EXPORT_SOLUTIONS SOLUTIONS CACHE_FOLDER BUILD_WHEEL
 
 Exports the house's solutions for sm_90a first, which needs NVRTC. Skipped without torch or a card.
 """
@@ -22,8 +22,8 @@ except ImportError as missing:
 if not torch.cuda.is_available() or torch.cuda.get_device_capability() != (9, 0):
     unpacked.skip_without("a card of compute capability 9.0", "torch sees none")
 
-EXPORT_HOUSE, CACHE, BUILD_WHEEL = sys.argv[1:4]
-del sys.argv[1:4]
+EXPORT, SOLUTIONS, CACHE, BUILD_WHEEL = sys.argv[1:5]
+del sys.argv[1:5]
 
 RMSNORM = "rmsnorm_h4096"
 GEMM = "gemm_n4096_k1024"
@@ -32,7 +32,7 @@ ROPE = "rope_append_h32_kv8_d128_ps16"
 
 scratch = tempfile.TemporaryDirectory()
 PACKAGE = pathlib.Path(scratch.name) / "package"
-subprocess.run([EXPORT_HOUSE, "cuda", PACKAGE, CACHE, RMSNORM, GEMM, DECODE, ROPE], check=True)
+subprocess.run([EXPORT, SOLUTIONS, "cuda", PACKAGE, CACHE, RMSNORM, GEMM, DECODE, ROPE], check=True)
 unpacked.import_from(PACKAGE, BUILD_WHEEL)
 
 import fib_kernels  # noqa: E402

@@ -1,5 +1,10 @@
 #!/usr/bin/env python3
-"""A package loaded by tvm-ffi and called with arrays on the CPU: tvm_ffi_test.py PACKAGE_FOLDER."""
+"""Packages loaded by tvm-ffi and called with arrays on the CPU.
+
+    tvm_ffi_test.py PACKAGE_FOLDER PREPARED_PACKAGE_FOLDER
+
+The second has one kernel, which wants its weight prepared.
+"""
 
 import os
 import pathlib
@@ -12,7 +17,8 @@ import tvm_ffi
 
 from arrays import Bfloat16, aligned, bits, floats, normal, rmsnorm
 
-PACKAGE = pathlib.Path(sys.argv.pop(1))
+PACKAGE, PREPARED = (pathlib.Path(argument) for argument in sys.argv[1:3])
+del sys.argv[1:3]
 
 
 class TvmFfiTest(unittest.TestCase):
@@ -90,6 +96,29 @@ class TvmFfiTest(unittest.TestCase):
         b = aligned(np.zeros((256, 256), np.float16))
         self.assertEqual(prepare(None, b, None), 0)
         self.assertEqual(prepare(None, b, aligned(np.zeros(16, np.uint8))), 0)
+
+    def test_prepared_weights(self):
+        module = tvm_ffi.load_module(str(PREPARED / "lib/libfib_kernels.so"))
+        x, weight, y = (Bfloat16(a) for a in (self.x, self.weight, self.y))
+        with self.assertRaisesRegex(RuntimeError, "prepared"):
+            module.rmsnorm_h64(x, weight, y)
+        needed = module.rmsnorm_h64_prepare(None, weight, None)
+        self.assertEqual(needed, 256)
+        block = aligned(np.zeros(needed, np.uint8), 256)
+        self.assertEqual(module.rmsnorm_h64_prepare(None, weight, block), needed)
+        module.rmsnorm_h64(x, weight, y, block)
+        np.testing.assert_allclose(floats(self.y), rmsnorm(self.x, self.weight), rtol=0.01)
+        for arguments, error, message in (
+                ((None, weight, block[:255]), ValueError, "255 bytes; 256 are needed"),
+                ((None, None, block), TypeError, "no argument is a tensor|argument 2"),
+                ((x, None, None), TypeError, r"argument 2 \(weight\) is None"),
+                ((None, weight), TypeError, "2 inputs are expected"),
+                ((None, weight, 256), TypeError, r"argument 3 \(prepared\) is an int"),
+                ((1, weight, None), TypeError, r"argument 1 \(hidden_states\) is an int")):
+            with self.subTest(message), self.assertRaisesRegex(error, message):
+                module.rmsnorm_h64_prepare(*arguments)
+        with self.assertRaisesRegex(ValueError, "255"):
+            module.rmsnorm_h64(x, weight, y, block[:255])
 
     def test_refuses_what_doesnt_fit(self):
         x, weight, y = self.x, self.weight, self.y

@@ -1,7 +1,11 @@
 #!/usr/bin/env python3
-"""An installed fib_kernels, used with numpy and with what speaks DLPack."""
+"""An installed fib_kernels, used with numpy and with what speaks DLPack: use_numpy.py LIBRARY.
+
+LIBRARY is of another package, whose one kernel wants its weight prepared.
+"""
 
 import os
+import sys
 import threading
 import unittest
 
@@ -9,6 +13,9 @@ import fib_kernels
 import numpy as np
 
 from arrays import Bfloat16, aligned, bits, floats, normal, rmsnorm
+
+
+OTHER_LIBRARY = sys.argv.pop(1)
 
 
 class NumpyTest(unittest.TestCase):
@@ -100,6 +107,22 @@ class NumpyTest(unittest.TestCase):
     def test_the_house_prepares_nothing(self):
         b = np.zeros((256, 256), np.float16)
         self.assertIsNone(fib_kernels.prepare("gemm_n256_k256", None, b))
+
+    def test_prepared_weights_of_another_package(self):
+        other = fib_kernels.Package(OTHER_LIBRARY)
+        with self.assertRaisesRegex(RuntimeError, "prepared"):
+            other.apply("rmsnorm_h64", self.x, self.weight)
+        prepared = other.prepare("rmsnorm_h64", None, self.weight)
+        self.assertEqual(prepared.data.nbytes, 256)
+        for _ in range(2):
+            self.assert_normalised(
+                other.apply("rmsnorm_h64", self.x, self.weight, prepared=prepared))
+        with self.assertRaisesRegex(RuntimeError, "prepared"):
+            other.apply("rmsnorm_h64", self.x, self.weight)
+        # Both packages serve.
+        self.assert_normalised(fib_kernels.apply("rmsnorm_h64", self.x, self.weight))
+        with self.assertRaisesRegex(TypeError, "weight is None"):
+            other.prepare("rmsnorm_h64", self.x, None)
 
     def test_chooses(self):
         choice = fib_kernels.choose("rmsnorm_h64", self.x, self.weight)

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The wheel of a package: built, installed into an environment of its own and used there.
 
-    wheel_test.py PACKAGE_FOLDER BUILD_WHEEL
+    wheel_test.py PACKAGE_FOLDER PREPARED_PACKAGE_FOLDER BUILD_WHEEL
 
 Run by a Python that has numpy; the new environment sees that numpy.
 """
@@ -20,8 +20,8 @@ import zipfile
 
 import numpy
 
-PACKAGE, BUILD_WHEEL = (pathlib.Path(argument) for argument in sys.argv[1:3])
-del sys.argv[1:3]
+PACKAGE, PREPARED, BUILD_WHEEL = (pathlib.Path(argument) for argument in sys.argv[1:4])
+del sys.argv[1:4]
 HERE = pathlib.Path(__file__).resolve().parent
 
 
@@ -79,7 +79,8 @@ class WheelTest(unittest.TestCase):
             self.assertEqual(done.returncode, 0, done.stdout)
         packages = next(environment.glob("lib/python3*/site-packages"))
         (packages / "numpy.pth").write_text(str(pathlib.Path(numpy.__file__).parent.parent) + "\n")
-        done = run(python, "-B", HERE / "use_numpy.py")
+        done = run(python, "-B", HERE / "use_numpy.py",
+                   PREPARED / "lib/libfib_kernels.so")
         self.assertEqual(done.returncode, 0, done.stdout)
 
     def test_refuses_what_is_no_whole_package(self):

@@ -1,6 +1,6 @@
-// Exports a package of the house's solutions, for tests that load it from Python:
+// Exports a package of all solutions below a folder, for tests that load it from Python:
 //
-//   export_house cpu|cuda FOLDER CACHE SIGNATURE[:PARAMETER=VALUE]...
+//   export_solutions SOLUTIONS cpu|cuda FOLDER CACHE SIGNATURE[:PARAMETER=VALUE]...
 //
 // For this processor, or for Hopper cards.
 
@@ -30,11 +30,12 @@ SignatureRequest request_of(const std::string& text) {
   return request;
 }
 
-Result<void> export_house(const std::string& target, const fs::path& folder, const fs::path& cache,
-                          std::span<char*> signatures) {
+Result<void> export_solutions(const fs::path& solutions, const std::string& target,
+                              const fs::path& folder, const fs::path& cache,
+                              std::span<char*> signatures) {
   const fs::path source = FIB_SOURCE_DIR;
   const Catalog catalog = FIB_TRY(Catalog::builtin(source / "signatures/definitions"));
-  const auto house = FIB_TRY(HouseSolutions::read(source / "leaderboard/solutions", target));
+  const auto house = FIB_TRY(HouseSolutions::read(solutions, target));
   std::vector<SignatureRequest> requests;
   for (const char* signature : signatures) requests.push_back(request_of(signature));
   PackageSpec spec = FIB_TRY(house_package_spec(requests, catalog, house));
@@ -61,12 +62,13 @@ Result<void> export_house(const std::string& target, const fs::path& folder, con
 }  // namespace fib
 
 int main(int argc, char** argv) {
-  if (argc < 5) {
-    std::cerr << "usage: export_house cpu|cuda FOLDER CACHE SIGNATURE[:PARAMETER=VALUE]...\n";
+  if (argc < 6) {
+    std::cerr << "usage: export_solutions SOLUTIONS cpu|cuda FOLDER CACHE "
+                 "SIGNATURE[:PARAMETER=VALUE]...\n";
     return 2;
   }
-  const auto done = fib::export_house(argv[1], argv[2], argv[3],
-                                      std::span(argv + 4, static_cast<size_t>(argc - 4)));
+  const auto done = fib::export_solutions(argv[1], argv[2], argv[3], argv[4],
+                                          std::span(argv + 5, static_cast<size_t>(argc - 5)));
   if (!done) std::cerr << done.error().to_string() << '\n';
   return done ? 0 : 1;
 }
