@@ -95,7 +95,7 @@ void print_package(const Context& context, const ExportArgs& args, const ExportS
                    const Exported& exported) {
   const size_t measured = selection.buckets_measured();
   context.out << fmt::format(
-      "{}: {} for {}, {}\n", context.out_style.bold(exported.package.folder.string()),
+      "{}: {} for {}, {}\n", context.out_style.bold(folder_of(args).string()),
       counted(static_cast<int64_t>(selection.winners.size()), "signature"), platforms(selection),
       format_bytes(static_cast<double>(exported.package.bytes)));
   if (measured > 0) {
@@ -109,8 +109,7 @@ void print_package(const Context& context, const ExportArgs& args, const ExportS
     if (!file.empty()) context.out << file.string() << "\n";
   }
   context.out << fmt::format("next: fib serve {} --kernels {}\n",
-                             args.model.empty() ? "MODEL" : args.model,
-                             exported.package.folder.string());
+                             args.model.empty() ? "MODEL" : args.model, folder_of(args).string());
 }
 
 Json winners_to_json(const ExportSelection& selection) {
@@ -173,7 +172,7 @@ Result<int> export_package(const Context& context, const ExportArgs& args) {
     return kExitPassed;
   }
   Json document = selection_to_json(args, selection);
-  document["folder"] = exported.package.folder.string();
+  document["folder"] = folder_of(args).string();
   document["bytes"] = exported.package.bytes;
   if (!exported.archive.empty()) document["archive"] = exported.archive.string();
   if (!exported.wheel.empty()) document["wheel"] = exported.wheel.string();

@@ -140,7 +140,7 @@ TEST_F(Submission, PackedAndUnpackedItIsTheSame) {
 
 TEST_F(Submission, ExportedStoreIsADatasetThatCanBeImported) {
   ASSERT_EQ(fib(submit()).code, 0);
-  const Json exported = fib_json({"export", "results"});
+  const Json exported = fib_json({"export", "results", "--format", "flashinfer-trace"});
   EXPECT_EQ(exported.at("traces"), 2);
   EXPECT_EQ(exported.at("workloads"), 2);
   for (const char* file : {"results/definitions/rmsnorm/rmsnorm_h64.json",
@@ -149,7 +149,8 @@ TEST_F(Submission, ExportedStoreIsADatasetThatCanBeImported) {
                            "results/traces/me/rmsnorm/rmsnorm_h64.jsonl"}) {
     EXPECT_TRUE(std::filesystem::exists(folder_ / file)) << file;
   }
-  EXPECT_EQ(fib({"export", "results"}).code, 2) << "would count every trace twice";
+  EXPECT_EQ(fib({"export", "results", "--format", "flashinfer-trace"}).code, 2)
+      << "would count every trace twice";
   const Json imported = fib_json({"import", "results", "--store", "other.db"});
   EXPECT_EQ(imported.at("traces"), 2);
   EXPECT_EQ(imported.at("definitions"), 1);

@@ -1,7 +1,8 @@
 #pragma once
 
 // How calls are sorted by shape when kernels are chosen: not by exact sizes but by powers of two of
-// those axes that say how much work a call is. docs/package.md, "Selection", tells the same in words.
+// those axes that say how much work a call is. docs/package.md, "Selection", tells the same in
+// words.
 
 #include <cstdint>
 #include <map>
@@ -36,8 +37,8 @@ struct Region {
 
 // The cells that chose something, joined with neighbours that chose the same. Cells that were not
 // measured go with a region only where it has measured ones on both sides of them along an axis; so
-// nothing reaches beyond what was measured. No region holds a measured cell of another choice, or of
-// none; no two overlap.
+// nothing reaches beyond what was measured. No region holds a measured cell of another choice, or
+// of none; no two overlap.
 std::vector<Region> merge_cells(const std::map<Cell, std::optional<size_t>>& choices);
 
 std::vector<AxisInterval> intervals_of(const std::vector<std::string>& axes, const Cell& low,
