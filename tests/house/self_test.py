@@ -51,6 +51,7 @@ FAULTS = [
     ("pragma_once", "signatures/base/guard.h", "#ifndef GUARD\n#define GUARD\n#endif\n",
      "#pragma once"),
     ("pragma_once", "signatures/base/guard.h", "// #pragma once\n", "#pragma once"),
+    ("pragma_once", "integrations/package/include/given.h", "#pragma once\n", "include guard"),
     ("file_length", "signatures/base/result.cpp",
      '#include "signatures/base/result.h"\n' + "\n" * LONGEST_FILE, "601 lines"),
     ("file_length", "scripts/tool", "#!/bin/sh\n" + ":\n" * LONGEST_FILE, "601 lines"),
