@@ -200,7 +200,7 @@ void add_serve_command(CLI::App& app, Action& action) {
   command
       ->add_option("--profile-every", args->serving.profile_every,
                    "Of so many steps one is timed on the device, for /metrics; 0: none")
-      ->check(CLI::NonNegativeNumber)
+      ->check(CLI::Range(0, 1 << 20))
       ->capture_default_str();
   command->add_option("--host", args->host, "Address to listen on")->capture_default_str();
   command->add_option("--port", args->port, "0: any that is free")->capture_default_str();

@@ -1,6 +1,7 @@
 // The bundled model on a card against golden.json. Skips without one.
 
 #include "tests/integrations/serving/model/golden_checks.h"
+#include "tests/integrations/serving/model/profile_checks.h"
 
 namespace fib {
 namespace {
@@ -18,6 +19,9 @@ TEST(CudaModel, GoldenLogitsAndGreedyTokens) { expect_golden_with(GraphUse::kNev
 TEST(CudaModel, GoldenLogitsAndGreedyTokensThroughGraphs) {
   expect_golden_with(GraphUse::kWhereAble);
 }
+
+// Decode steps in a graph with event nodes.
+TEST(CudaModel, SampledStepsAreTimedCallByCallAndChangeNothing) { expect_sampled_steps("cuda"); }
 
 }  // namespace
 }  // namespace fib
