@@ -15,9 +15,9 @@ namespace {
 constexpr size_t kFillAlignment = 16;
 
 // How a step is waited for. Nearly all are over within the first span, in which the card is asked
-// again and again, as cuStreamSynchronize does by default. Later a pause is a small part of what was
-// waited already. The system adds some 50 us to a pause of any length, which is why there are none
-// before.
+// again and again, as cuStreamSynchronize does by default. Later a pause is a small part of what
+// was waited already. The system adds some 50 us to a pause of any length, which is why there are
+// none before.
 constexpr auto kSpin = std::chrono::milliseconds(20);
 constexpr int kPauseShare = 1024;
 constexpr auto kLongestPause = std::chrono::microseconds(50);
@@ -86,20 +86,20 @@ class CudaTimer final : public DeviceTimer {
     }
     // Without the flag an event in a capture is an edge between streams, not a point in time.
     const CUstream stream = device_.context().stream();
-    return device_.check(device_.is_capturing()
-                             ? driver().cuEventRecordWithFlags(events_[index], stream,
-                                                               CU_EVENT_RECORD_EXTERNAL)
-                             : driver().cuEventRecord(events_[index], stream),
-                         "cuEventRecord");
+    return device_.check(
+        device_.is_capturing()
+            ? driver().cuEventRecordWithFlags(events_[index], stream, CU_EVENT_RECORD_EXTERNAL)
+            : driver().cuEventRecord(events_[index], stream),
+        "cuEventRecord");
   }
 
   Result<double> elapsed_ns(size_t from, size_t to) const override {
     constexpr double kNsPerMs = 1e6;
     FIB_CHECK(device_.enter());
     float elapsed_ms = 0.0f;
-    FIB_CHECK(device_.check(
-        driver().cuEventElapsedTime(&elapsed_ms, events_.at(from), events_.at(to)),
-        "cuEventElapsedTime"));
+    FIB_CHECK(
+        device_.check(driver().cuEventElapsedTime(&elapsed_ms, events_.at(from), events_.at(to)),
+                      "cuEventElapsedTime"));
     return elapsed_ms * kNsPerMs;
   }
 
@@ -203,10 +203,10 @@ Result<void> CudaDevice::synchronize() {
   const CUresult waited = wait();
   if (waited != CUDA_ERROR_NOT_READY) return check(waited, "synchronize");
   context_->abandon();
-  return fail(ErrorCode::kWorkerLost,
-              fmt::format("the card did not finish a step in {:g} s: a kernel hangs",
-                          step_timeout_s_),
-              info_.name, "restart; if it was only slow, with a longer step timeout");
+  return fail(
+      ErrorCode::kWorkerLost,
+      fmt::format("the card did not finish a step in {:g} s: a kernel hangs", step_timeout_s_),
+      info_.name, "restart; if it was only slow, with a longer step timeout");
 }
 
 // Neither cuStreamSynchronize nor an event with blocking sync can be told when to give up.
@@ -222,7 +222,8 @@ CUresult CudaDevice::wait() const {
     if (waited < kSpin) {
       std::this_thread::yield();
     } else {
-      std::this_thread::sleep_for(std::min<steady_clock::duration>(waited / kPauseShare, kLongestPause));
+      std::this_thread::sleep_for(
+          std::min<steady_clock::duration>(waited / kPauseShare, kLongestPause));
     }
   }
 }

@@ -17,10 +17,7 @@ class RecordedGraph final : public DeviceGraph {
  public:
   RecordedGraph(std::unique_ptr<DeviceGraph> graph, std::vector<RecordedCall> calls,
                 std::unique_ptr<TimedCalls> timed, TapList& taps)
-      : graph_(std::move(graph)),
-        calls_(std::move(calls)),
-        timed_(std::move(timed)),
-        taps_(taps) {}
+      : graph_(std::move(graph)), calls_(std::move(calls)), timed_(std::move(timed)), taps_(taps) {}
 
   Result<void> launch() override {
     const auto start = Clock::now();

@@ -145,8 +145,8 @@ TEST_F(CallTiming, OfAGraphCapturedWithin) {
     FIB_CHECK(graph->launch());
     return one_.run({});
   }));
-  EXPECT_THAT(tap_.times_ms,
-              testing::UnorderedElementsAre(Pair("three", 3.0), Pair("one", 1.0), Pair("one", 1.0)));
+  EXPECT_THAT(tap_.times_ms, testing::UnorderedElementsAre(Pair("three", 3.0), Pair("one", 1.0),
+                                                           Pair("one", 1.0)));
   tap_.times_ms.clear();
   must(graph->launch());
   EXPECT_THAT(tap_.times_ms, testing::IsEmpty()) << "nobody asked";
