@@ -13,6 +13,9 @@ namespace {
 
 constexpr double kTailProbability = 0.025;  // on each side
 
+// What a session notes for a call too short to be told from no call at all: no measurement.
+constexpr double kUnmeasurableNs = 1.0;
+
 // The largest k for which at most k - 1 of n fair coins show heads with no more than the tail's
 // probability: then the k-th smallest and the k-th largest of n values enclose the median. 0: n is
 // too small.
@@ -58,7 +61,7 @@ std::optional<PairedEstimate> judge_pair(std::span<const Sample> samples, double
   }
   std::vector<double> speedups, controls;
   for (const auto& [round, time_ns] : rounds) {
-    if (!std::ranges::all_of(time_ns, [](double time) { return time > 0.0; })) continue;
+    if (!std::ranges::all_of(time_ns, [](double time) { return time > kUnmeasurableNs; })) continue;
     speedups.push_back(std::log(time_ns[kPairIncumbent] / time_ns[kPairCandidate]));
     controls.push_back(std::log(time_ns[kPairIncumbent] / time_ns[kPairControl]));
   }

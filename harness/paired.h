@@ -47,8 +47,8 @@ struct PairedEstimate {
 
 // FASTER or SLOWER where the interval clears the noise floor, SAME where it lies within the floor,
 // else AMBIGUOUS. `samples` are those of all contenders in one timing mode; rounds that lack a
-// contender don't count. The floor is at least `least_floor`. Nothing where there are too few
-// rounds for an interval.
+// contender, or a time that could be measured, don't count. The floor is at least `least_floor`.
+// Nothing where there are too few rounds for an interval.
 std::optional<PairedEstimate> judge_pair(std::span<const Sample> samples,
                                          double least_floor = kLeastNoiseFloor);
 

@@ -169,6 +169,11 @@ Result<void> CpuSession::time_mode(TimingMode mode, std::vector<Entry>& entries,
     entries[i].outcome.timings.push_back({.mode = mode, .clock = Clock::kHost});
   }
   drop_faulty();
+  // An empty batch takes what the pipe to a worker takes, which is the same for all of them: one
+  // disturbed look at it must not make its contender seem faster than the others.
+  double overhead_ns = INFINITY;
+  for (const size_t i : active) overhead_ns = std::min(overhead_ns, entries[i].overhead_ns);
+  for (const size_t i : active) entries[i].overhead_ns = overhead_ns;
 
   std::vector<StoppingRule> rules(
       entries.size(), StoppingRule(config.min_samples, config.max_samples,
@@ -229,6 +234,8 @@ Result<std::vector<ContenderOutcome>> CpuSession::measure(const MeasureRequest& 
   std::vector<ExpectedPtr> expected;
   for (size_t set = 0; set < sets; ++set) expected.push_back(FIB_TRY(request.expected(set)));
 
+  // Contenders are compared with each other: none of them may have a worker that is warm already.
+  if (request.contenders.size() > 1) idle_.clear();
   Random random(request.config.seed);
   std::vector<Entry> entries(request.contenders.size());
   for (size_t i = 0; i < entries.size(); ++i) {

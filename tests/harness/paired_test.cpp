@@ -143,6 +143,11 @@ TEST(Paired, RoundsThatLackAContenderDoNotCount) {
   EXPECT_EQ(judge_pair(samples)->rounds, 9);
 }
 
+TEST(Paired, WhatWasTooShortToMeasureIsNoEvidence) {
+  const Machine machine{.true_ns = {0.5, 1000.0, 1000.0}};
+  EXPECT_FALSE(judge_pair(machine.session(40, 1)));
+}
+
 TEST(Paired, FiveRoundsGiveNoInterval) {
   EXPECT_FALSE(judge_pair({}));
   EXPECT_FALSE(judge_pair(Machine{}.session(5, 1)));
