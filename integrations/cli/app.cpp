@@ -25,6 +25,7 @@ constexpr const char* kExamples =
     "  fib solution new mine --signature rmsnorm_h4096 --target cpu\n"
     "  fib submit mine                             compile, check, time, store\n"
     "  fib board rmsnorm_h4096                     who leads\n"
+    "  fib compare mine best                       is it faster than the leader?\n"
     "\n"
     "Exit codes: 0 passed, 1 a verdict that didn't pass, 2 usage or bad input, 3 environment,\n"
     "130 interrupted, 70 a bug in fib.\n";
@@ -118,6 +119,7 @@ int run_app(int argc, const char* const* argv, const Environment& environment, s
 
   Action action;
   add_submit_command(app, action);
+  add_compare_command(app, action);
   add_run_command(app, action);
   add_board_command(app, action);
   add_show_command(app, action);

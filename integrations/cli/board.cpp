@@ -20,6 +20,7 @@ struct BoardArgs {
 Json row_to_json(const BoardRow& row) {
   return {{"rank", row.rank},
           {"solution", row.solution},
+          {"solution_key", row.solution_key},
           {"author", row.author},
           {"is_baseline", row.is_baseline},
           {"workloads_passed", row.workloads_passed},

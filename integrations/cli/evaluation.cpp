@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <iterator>
+#include <map>
 #include <ostream>
 #include <random>
 #include <thread>
@@ -55,13 +56,14 @@ Result<void> parse_samples(const std::string& text, MeasureConfig& config) {
   return {};
 }
 
-VerdictKey key_of(const Solution& solution, const Problem& problem, const DeviceInfo& device,
+VerdictKey key_of(const EvaluationJob& job, const Problem& problem, const DeviceInfo& device,
                   const EvaluationOptions& options) {
-  return {.solution_key = solution_key(solution),
+  return {.solution_key = solution_key(job.solution),
           .signature = problem.signature->name,
           .workload = workload_id(problem.workload),
           .hardware = device.key,
-          .config_key = options.config_key(*problem.signature)};
+          .config_key = options.config_key(*problem.signature),
+          .incumbent_key = job.incumbent ? solution_key(*job.incumbent) : ""};
 }
 
 // Takes out of `jobs` what the store has already, and returns those verdicts.
@@ -71,7 +73,7 @@ Result<std::vector<int64_t>> take_stored(const Store& store, const DeviceInfo& d
   for (EvaluationJob& job : plan.jobs) {
     std::vector<Problem> remaining;
     for (Problem& problem : job.problems) {
-      const VerdictKey key = key_of(job.solution, problem, device, plan.options);
+      const VerdictKey key = key_of(job, problem, device, plan.options);
       if (const auto id = FIB_TRY(store.find(key))) {
         stored.push_back(*id);
       } else {
@@ -155,6 +157,17 @@ Result<std::vector<Workload>> choose_workloads(const Context& context, const Sig
   return workloads;
 }
 
+std::vector<PairGroup> group_by_signature(const std::vector<PairedRecord>& pairs) {
+  std::map<std::string, PairGroup> groups;
+  for (const PairedRecord& record : pairs) groups[record.signature].records.push_back(record);
+  std::vector<PairGroup> list;
+  for (auto& [signature, group] : groups) {
+    group.summary = summarise_pairs(group.records);
+    list.push_back(std::move(group));
+  }
+  return list;
+}
+
 int EvaluationTotals::exit_code() const {
   if (is_interrupted) return kExitInterrupted;
   if (passed != verdicts()) return kExitNotPassed;
@@ -164,10 +177,28 @@ int EvaluationTotals::exit_code() const {
 Json EvaluationTotals::to_json() const {
   Json error_list = Json::array();
   for (const Error& error : errors) error_list.push_back(error_to_json(error));
-  return {{"verdicts", verdicts()}, {"passed", passed},
-          {"measured", measured},   {"stored_before", stored_before},
-          {"first_id", first_id},   {"last_id", last_id},
-          {"errors", error_list},   {"interrupted", is_interrupted}};
+  Json pair_list = Json::array();
+  for (const auto& [records, summary] : group_by_signature(pairs)) {
+    const PairedRecord& any = records.front();
+    pair_list.push_back({{"candidate", any.candidate},
+                         {"incumbent", any.incumbent},
+                         {"signature", any.signature},
+                         {"hardware", any.hardware},
+                         {"speedup", summary.speedup},
+                         {"speedup_low", summary.speedup_low},
+                         {"speedup_high", summary.speedup_high},
+                         {"workloads", summary.workloads},
+                         {"faster", summary.faster},
+                         {"confirmed", summary.confirmed},
+                         {"slower", summary.slower},
+                         {"same", summary.same},
+                         {"ambiguous", summary.ambiguous}});
+  }
+  return {{"verdicts", verdicts()},       {"passed", passed},
+          {"measured", measured},         {"stored_before", stored_before},
+          {"first_id", first_id},         {"last_id", last_id},
+          {"pairs", pair_list},           {"errors", error_list},
+          {"interrupted", is_interrupted}};
 }
 
 Result<EvaluationTotals> evaluate_and_store(const Context& context, Store& store,
@@ -181,9 +212,20 @@ Result<EvaluationTotals> evaluate_and_store(const Context& context, Store& store
   EvaluationTotals totals;
 
   progress.show("starting");
+  bool has_incumbents = false;
+  for (const EvaluationJob& job : plan.jobs) {
+    if (!job.incumbent) continue;
+    FIB_CHECK(store.add_solution(*job.incumbent));
+    has_incumbents = true;
+  }
+  const auto note_pair = [&](const Verdict& verdict) {
+    const auto pair = paired_record_of(verdict);
+    if (has_incumbents && pair) totals.pairs.push_back(*pair);
+  };
   if (!plan.is_forced && !plan.devices.empty()) {
     for (int64_t id : FIB_TRY(take_stored(store, plan.devices.front(), plan))) {
       const Verdict verdict = FIB_TRY(store.get(id));
+      note_pair(verdict);
       ++totals.stored_before;
       if (verdict.status == VerdictStatus::kPassed) ++totals.passed;
       progress.clear();
@@ -201,6 +243,7 @@ Result<EvaluationTotals> evaluate_and_store(const Context& context, Store& store
     if (verdict.status == VerdictStatus::kPassed) ++totals.passed;
     if (totals.first_id == 0) totals.first_id = verdict.id;
     totals.last_id = verdict.id;
+    note_pair(verdict);
     progress.clear();
     stream.print(verdict);
     return {};

@@ -46,9 +46,17 @@ Result<std::vector<Workload>> choose_workloads(const Context& context, const Sig
 
 enum class StoredVerdicts { kPrint, kCount };
 
+// The pairs of one signature, and what they come to.
+struct PairGroup {
+  std::vector<PairedRecord> records;
+  PairedSummary summary;
+};
+std::vector<PairGroup> group_by_signature(const std::vector<PairedRecord>& pairs);
+
 struct EvaluationTotals {
   int64_t measured = 0, stored_before = 0, passed = 0;
   int64_t first_id = 0, last_id = 0;  // of the new verdicts
+  std::vector<PairedRecord> pairs;    // of a plan with incumbents
   std::vector<Error> errors;
   bool is_interrupted = false;
 

@@ -20,9 +20,9 @@ struct ShowArgs {
 };
 
 // The raw samples, for whoever wants statistics of their own.
-Json samples_to_json(const Verdict& verdict) {
+Json samples_to_json(const std::vector<ModeTiming>& timings) {
   Json modes = Json::array();
-  for (const ModeTiming& timing : verdict.samples) {
+  for (const ModeTiming& timing : timings) {
     Json samples = Json::array();
     for (const Sample& sample : timing.samples) {
       samples.push_back({{"time_ns", sample.time_ns},
@@ -45,7 +45,8 @@ Result<int> show_one(const Context& context, const Store& store, int64_t id) {
   const Verdict verdict = FIB_TRY(store.get(id));
   if (context.json()) {
     Json document = verdict_to_json(verdict);
-    document["samples"] = samples_to_json(verdict);
+    document["samples"] = samples_to_json(verdict.samples);
+    document["paired_samples"] = samples_to_json(verdict.paired_samples);
     print_json(context, document);
   } else {
     print_verdict(context.out, context.out_style, verdict);

@@ -56,6 +56,10 @@ std::string format_percent(double fraction) {
 
 std::string format_factor(double factor) { return three_digits(factor) + "x"; }
 
+std::string format_speedup(double speedup, double low, double high) {
+  return fmt::format("{:.3f}x {:.3f}-{:.3f}", speedup, low, high);
+}
+
 Result<uint64_t> parse_bytes(const std::string& text, std::string_view where) {
   double number = 0.0;
   const auto [end, trouble] = std::from_chars(text.data(), text.data() + text.size(), number);

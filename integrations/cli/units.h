@@ -17,6 +17,8 @@ std::string format_flops(double flops_per_s);                // "45.2 TFLOP/s"
 std::string format_bytes(double bytes);                      // "1.50 GiB"
 std::string format_percent(double fraction);                 // "63 %"
 std::string format_factor(double factor);                    // "1.21x"
+// With its interval, to the tenth of a percent: "1.213x 1.198-1.227".
+std::string format_speedup(double speedup, double low, double high);
 
 // "500M", "2G", "1024" as bytes. The error's place is `where`: the option.
 Result<uint64_t> parse_bytes(const std::string& text, std::string_view where);

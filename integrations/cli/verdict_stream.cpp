@@ -18,6 +18,7 @@ constexpr size_t kStatusWidth = 6;  // "PASSED"
 constexpr size_t kTimeWidth = 15;   // "3.21 µs ±0.4 %"
 constexpr size_t kRateWidth = 12;   // "45.2 TFLOP/s"
 constexpr size_t kRooflineWidth = 8;
+constexpr size_t kErrorWidth = 13;  // "1.21x honest"
 
 }  // namespace
 
@@ -40,7 +41,8 @@ VerdictStream::VerdictStream(const Context& context, const std::vector<const Pro
 
 void VerdictStream::print_heading(const Verdict& verdict) {
   const std::string heading =
-      fmt::format("{}  {}  on {}", verdict.solution, verdict.signature, verdict.device.name);
+      fmt::format("{}  {}  on {}  against {}", verdict.solution, verdict.signature,
+                  verdict.device.name, verdict.incumbent);
   if (heading == heading_) return;
   const Style& style = context_.out_style;
   context_.out << (heading_.empty() ? "" : "\n") << style.bold(verdict.solution) << "  "
@@ -54,7 +56,10 @@ void VerdictStream::print_heading(const Verdict& verdict) {
   titles += pad("status", kStatusWidth, Align::kLeft) + "  " +
             pad("cold median", kTimeWidth, Align::kRight) + "  " +
             pad("rate", kRateWidth, Align::kRight) + "  " +
-            pad("roofline", kRooflineWidth, Align::kRight) + "  error";
+            pad("roofline", kRooflineWidth, Align::kRight) + "  ";
+  titles += verdict.incumbent.empty()
+                ? "error"
+                : pad("error", kErrorWidth, Align::kLeft) + "against " + verdict.incumbent;
   context_.out << style.dim(titles) << "\n";
 }
 
@@ -68,6 +73,12 @@ void VerdictStream::print_failure(const Verdict& verdict) {
   last_failure_ = failure;
   context_.out << first_lines(verdict.message, kLogLines, indent);
   context_.out << context_.out_style.dim(first_lines(verdict.log, kLogLines, indent + "| "));
+}
+
+void VerdictStream::print_pair_note(const Verdict& verdict) {
+  if (verdict.paired_note.empty() || verdict.paired_note == last_failure_) return;
+  last_failure_ = verdict.paired_note;
+  context_.out << context_.out_style.dim(first_lines(verdict.paired_note, kLogLines, "      "));
 }
 
 void VerdictStream::print(const Verdict& verdict) {
@@ -93,8 +104,13 @@ void VerdictStream::print(const Verdict& verdict) {
   if (shown != nullptr && shown->throttled) time = context_.out_style.yellow(time);
   row += pad(status, kStatusWidth, Align::kLeft) + "  " + pad(time, kTimeWidth, Align::kRight) +
          "  " + pad(rate_cell(verdict), kRateWidth, Align::kRight) + "  " +
-         pad(roofline_cell(verdict), kRooflineWidth, Align::kRight) + "  " + error_cell(verdict);
-  context_.out << row << "\n" << std::flush;
+         pad(roofline_cell(verdict), kRooflineWidth, Align::kRight) + "  " +
+         (verdict.incumbent.empty() ? error_cell(verdict)
+                                    : pad(error_cell(verdict), kErrorWidth, Align::kLeft) +
+                                          pair_cell(verdict, context_.out_style));
+  context_.out << row << "\n";
+  print_pair_note(verdict);
+  context_.out << std::flush;
 }
 
 }  // namespace fib

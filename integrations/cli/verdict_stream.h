@@ -25,6 +25,7 @@ class VerdictStream {
   };
   void print_heading(const Verdict& verdict);
   void print_failure(const Verdict& verdict);
+  void print_pair_note(const Verdict& verdict);
 
   const Context& context_;
   std::map<std::string, std::vector<AxisColumn>> columns_;  // by signature

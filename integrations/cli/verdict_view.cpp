@@ -169,6 +169,23 @@ std::string status_cell(const Verdict& verdict, const Style& style) {
   return style.red(status) + " (" + verdict.reason + ")";
 }
 
+std::string pair_cell(const Verdict& verdict, const Style& style) {
+  if (verdict.incumbent.empty()) return {};
+  std::string result;
+  switch (verdict.paired) {
+    case PairedResult::kNone: return style.dim("not paired");
+    case PairedResult::kFaster:
+      result = verdict.is_confirmed ? style.green("FASTER, confirmed") : "FASTER, not confirmed";
+      break;
+    case PairedResult::kSlower: result = style.red("SLOWER"); break;
+    case PairedResult::kSame: result = "SAME"; break;
+    case PairedResult::kAmbiguous: result = style.yellow("AMBIGUOUS"); break;
+  }
+  return format_speedup(verdict.speedup.value(), verdict.speedup_low.value(),
+                        verdict.speedup_high.value()) +
+         "  " + result;
+}
+
 std::string axes_text(const Json& axes) {
   std::string text;
   for (const auto& [name, value] : axes.items()) {
@@ -204,11 +221,15 @@ void print_verdict(std::ostream& out, const Style& style, const Verdict& verdict
     facts.add({"prepare", fmt::format("{}, {}", format_duration_ns(verdict.prepare_ns),
                                       format_bytes(static_cast<double>(verdict.prepared_bytes)))});
   }
-  if (verdict.paired != PairedResult::kNone) {
-    facts.add(
-        {"paired", fmt::format("{} than {}, {}", paired_result_name(verdict.paired),
-                               verdict.incumbent, format_factor(verdict.speedup.value_or(1.0)))});
+  if (!verdict.incumbent.empty()) {
+    facts.add({"against", fmt::format("{} ({})", verdict.incumbent, verdict.incumbent_key)});
+    facts.add({"", pair_cell(verdict, style)});
   }
+  if (verdict.noise_floor) {
+    facts.add({"", fmt::format("two copies of it differ by up to {:.1f} %",
+                               *verdict.noise_floor * 100.0)});
+  }
+  if (!verdict.paired_note.empty()) facts.add({"", verdict.paired_note});
   facts.print(out, style, "  ");
   if (!verdict.message.empty()) {
     print_heading(out, style, "Message");

@@ -17,6 +17,8 @@ std::string roofline_cell(const Verdict& verdict);  // "63 %" or ""
 std::string error_cell(const Verdict& verdict);
 // "PASSED" in green, else the status in red with the finer reason.
 std::string status_cell(const Verdict& verdict, const Style& style);
+// "1.213x 1.198-1.227  FASTER, confirmed"; "not paired"; "" where nobody asked for a pair.
+std::string pair_cell(const Verdict& verdict, const Style& style);
 // "batch_size=7 num_pages=12".
 std::string axes_text(const Json& axes);
 
