@@ -27,6 +27,7 @@ TEST(Units, ThreeDigitsAndAUnit) {
   EXPECT_EQ(format_percent(0.634), "63 %");
   EXPECT_EQ(format_percent(0.034), "3.4 %");
   EXPECT_EQ(format_factor(1.214), "1.21x");
+  EXPECT_EQ(format_speedup(1.2134, 1.1978, 1.2271), "1.213x 1.198-1.227");
 }
 
 TEST(Terminal, WidthCountsWhatIsSeen) {
