@@ -21,7 +21,8 @@
  *   - Every function may be called from any thread at any time; only fib_kernels_close() must be the
  *     last one for its device.
  *   - Nothing throws, exits or prints. A status other than FIB_KERNELS_OK means that nothing was
- *     enqueued; fib_kernels_last_error() then says what is wrong and what to do.
+ *     enqueued, but for a DEVICE_ERROR, before which steps of the call may have been;
+ *     fib_kernels_last_error() then says what is wrong and what to do.
  *
  * Structs begin with their size, so that later versions can add members at the end. Symbols of two
  * packages don't meet: load each with dlopen(..., RTLD_LOCAL) and take fib_kernels_get_api().
@@ -48,7 +49,7 @@ typedef enum fib_kernels_status {
   FIB_KERNELS_NO_DRIVER = 4,           /* no NVIDIA driver, or no such card */
   FIB_KERNELS_OUT_OF_MEMORY = 5,
   FIB_KERNELS_WORKSPACE_TOO_SMALL = 6, /* call.workspace_bytes; the message says what is needed */
-  FIB_KERNELS_NOT_PREPARED = 7,        /* the kernel wants prepared weights, the call brings none */
+  FIB_KERNELS_NOT_PREPARED = 7,        /* all kernels that take the call want prepared weights */
   FIB_KERNELS_DEVICE_ERROR = 8,        /* the driver refused a launch, or the card is lost */
   FIB_KERNELS_INTERNAL = 9             /* a bug */
 } fib_kernels_status;
@@ -199,7 +200,8 @@ typedef struct fib_kernels_call {
 #define FIB_KERNELS_CALL_INIT \
   { sizeof(fib_kernels_call), 0, 0, NULL, NULL, NULL, NULL, NULL, 0, NULL, 0, NULL }
 
-/* What the call needs; data of tensors is not looked at. */
+/* What the call needs; data of tensors is not looked at. Host copies and `prepared` are, since they
+ * decide which kernel serves the call: ask with what the call will bring. */
 FIB_KERNELS_API fib_kernels_status fib_kernels_workspace_bytes(const fib_kernels_op *op,
                                                                const fib_kernels_call *call,
                                                                size_t *bytes);
@@ -233,7 +235,8 @@ FIB_KERNELS_API fib_kernels_status fib_kernels_launch_raw(const fib_kernels_op *
 /* ---- Weights laid out once
  *
  * One block of memory holds what all kernels of the op want. `call` needs the weights among its
- * inputs; other tensors are not looked at. 0 bytes: none of them has such a step. */
+ * inputs; other tensors are not looked at. 0 bytes: none of them has such a step. A call without
+ * prepared weights is served by kernels that do without. */
 typedef struct fib_kernels_prepare_info {
   uint32_t struct_size;
   int32_t replaces_originals; /* the weights themselves are no longer read by any kernel */

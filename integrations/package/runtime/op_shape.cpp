@@ -184,8 +184,11 @@ size_t OpShape::bytes_of(const Tensor& tensor, std::span<const int64_t> axes) co
   return (elements * tensor.info->dtype.bits + 7) / 8;
 }
 
-bool OpShape::fits(const Tensor& rule, const fib_kernels_tensor& tensor, const Place& place,
-                   Look look, int64_t* slots, void** address) const {
+// Inlined into the two loops that every call goes through.
+[[gnu::always_inline]] inline bool OpShape::fits(const Tensor& rule,
+                                                 const fib_kernels_tensor& tensor,
+                                                 const Place& place, Look look, int64_t* slots,
+                                                 void** address) const {
   if (rule.is_host_scalar) {
     *address = nullptr;
     return tensor.ndim == 0 && tensor.data == nullptr;
@@ -212,8 +215,9 @@ bool OpShape::fits(const Tensor& rule, const fib_kernels_tensor& tensor, const P
          (reinterpret_cast<uintptr_t>(*address) & (place.alignment - 1)) == 0;
 }
 
-bool OpShape::solve_inputs(const fib_kernels_call& call, const Place& place, Look look,
-                           SolvedCall& solved, size_t* failed) const {
+[[gnu::always_inline]] inline bool OpShape::solve_inputs(const fib_kernels_call& call,
+                                                         const Place& place, Look look,
+                                                         SolvedCall& solved, size_t* failed) const {
   for (size_t i = 0; i < inputs_.size(); ++i) {
     solved.inputs[i] = nullptr;
     if (weights_only(look) && !inputs_[i].is_weight) continue;
