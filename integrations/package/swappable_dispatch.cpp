@@ -292,7 +292,7 @@ void SwappableDispatch::warm_next() {
 }
 
 Dispatch::StepManner SwappableDispatch::begin_step() {
-  if (!has_two_kernels()) return StepManner::kAny;
+  if (state_ == SwapState::kWarming || !has_two_kernels()) return StepManner::kAny;
   settle_failures();
   ++steps_;
   if (state_ == SwapState::kWatching && steps_ > options_.watch_steps) end_watch();
@@ -318,7 +318,6 @@ void SwappableDispatch::settle_failures() {
 }
 
 void SwappableDispatch::switch_agreed() {
-  if (state_ == SwapState::kWarming) return;
   const PackagePtr& newest = state_ == SwapState::kServing ? serving_ : candidate_;
   const auto is_due = [&](const auto& kernel) {
     return kernel->other && kernel->other.package == newest && kernel->has_agreed();
