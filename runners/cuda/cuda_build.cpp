@@ -125,9 +125,10 @@ CudaBuilder::CudaBuilder(CudaBuilderOptions options, Toolchain toolchain, BuildC
       cuda_headers_(find_cuda_headers(options_.search)) {}
 
 std::vector<std::string> CudaBuilder::common_options(const std::string& architecture) const {
-  std::vector<std::string> options = {"-arch=" + architecture, "-default-device", "-lineinfo",
-                                      "--ptxas-options=-v",
-                                      "-I" + options_.runner.include_folder.string()};
+  std::vector<std::string> options = {"-arch=" + architecture, "-default-device"};
+  if (options_.line_info == LineInfo::kKept) options.push_back("-lineinfo");
+  options.push_back("--ptxas-options=-v");
+  options.push_back("-I" + options_.runner.include_folder.string());
   if (cuda_headers_) options.push_back("-I" + cuda_headers_->string());
   return options;
 }

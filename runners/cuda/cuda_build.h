@@ -16,11 +16,16 @@
 
 namespace fib {
 
+// The lines of the sources that instructions come from, for profilers: with the paths of headers,
+// which are this machine's.
+enum class LineInfo { kKept, kLeftOut };
+
 struct CudaBuilderOptions {
   RunnerOptions runner;
   CudaSearch search;
   std::filesystem::path device_source_folder;  // runners/cuda/device: the harness's own kernels
   int max_compiles = 2;  // NVRTC workers
+  LineInfo line_info = LineInfo::kKept;
 };
 
 class CudaBuilder {

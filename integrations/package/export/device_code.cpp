@@ -33,7 +33,8 @@ Result<std::unique_ptr<DeviceCompiler>> open_device_compiler(const PackageBuildO
                                             .include_folder = options.abi},
                                  .search = options.cuda,
                                  .device_source_folder = options.device_sources,
-                                 .max_compiles = options.threads}));
+                                 .max_compiles = options.threads,
+                                 .line_info = LineInfo::kLeftOut}));
   return std::make_unique<NvrtcCompiler>(std::move(builder));
 }
 

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <map>
-#include <set>
 
 #include "integrations/package/export/check_spec.h"
 #include "integrations/package/include/fib_kernels.h"
@@ -71,23 +70,31 @@ Json hardware_of(const HardwareChoices& choices, const PackagedSignature& packag
       {"hardware", choices.hardware}, {"target", choices.target}, {"buckets", std::move(buckets)}};
 }
 
+// Whatever an author called it, a folder of this one's own.
+std::string folder_name(std::string_view solution) {
+  std::string name;
+  for (const unsigned char c : solution) {
+    const bool is_plain =
+        c < 0x80 && (std::isalnum(c) != 0 || c == '-' || c == '_' || (c == '.' && !name.empty()));
+    name += is_plain ? static_cast<char>(c) : '_';
+  }
+  return name;
+}
+
 }  // namespace
 
 std::vector<SolutionFolder> solution_folders(const PackageSpec& spec) {
-  std::map<std::string, const Solution*> by_key;
-  std::map<std::string, std::set<std::string>> keys_by_name;
+  std::map<std::string, std::map<std::string, const Solution*>> by_name;  // then by key
   for (const PackagedSignature& packaged : spec.signatures) {
     for (const Solution& solution : packaged.solutions) {
-      const std::string key = solution_key(solution);
-      by_key.emplace(key, &solution);
-      keys_by_name[solution.name].insert(key);
+      by_name[folder_name(solution.name)].emplace(solution_key(solution), &solution);
     }
   }
   std::vector<SolutionFolder> folders;
-  for (const auto& [name, keys] : keys_by_name) {
-    for (const std::string& key : keys) {
-      const std::string suffix = keys.size() > 1 ? "-" + key.substr(0, kKeyDigits) : "";
-      folders.push_back({fmt::format("solutions/{}{}", name, suffix), by_key.at(key)});
+  for (const auto& [name, by_key] : by_name) {
+    for (const auto& [key, solution] : by_key) {
+      const std::string suffix = by_key.size() > 1 ? "-" + key.substr(0, kKeyDigits) : "";
+      folders.push_back({fmt::format("solutions/{}{}", name, suffix), solution});
     }
   }
   return folders;

@@ -102,6 +102,7 @@ Result<PackageStaging> PackageStaging::open(const fs::path& folder) {
   std::error_code failed;
   // Of a path none of which exists yet weakly_canonical() alone makes nothing absolute.
   fs::path target = fs::weakly_canonical(fs::absolute(folder, failed), failed);
+  if (!target.has_filename()) target = target.parent_path();  // it ended with a slash
   if (failed || !target.has_filename()) {
     return fail(ErrorCode::kInvalidInput, "is no name of a folder", folder.string());
   }

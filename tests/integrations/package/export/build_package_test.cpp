@@ -176,6 +176,17 @@ TEST_F(BuildPackageTest, ReplacesPackagesAndEmptyFoldersOnly) {
   EXPECT_TRUE(fs::exists(folder_ / "mine/diary.txt"));
 }
 
+TEST_F(BuildPackageTest, AFolderMayBeNamedFromWhereOneIs) {
+  const fs::path before = fs::current_path();
+  fs::current_path(folder_.path());
+  const auto built =
+      build_package(cpu_spec({kSmall[2]}), package_options(), "some/package/", nullptr);
+  fs::current_path(before);
+  ASSERT_TRUE(built) << built.error().to_string();
+  EXPECT_EQ(built->folder, folder_ / "some/package");
+  EXPECT_TRUE(fs::exists(folder_ / "some/package/SHA256SUMS"));
+}
+
 TEST_F(BuildPackageTest, AFallbackThatDoesNotBuildIsAnError) {
   const Error error =
       refusal(spec_of(cpu_solution("wrong", "rmsnorm", "int fib_run(;"), "rmsnorm_h128"));
@@ -213,6 +224,24 @@ TEST_F(BuildPackageTest, AnotherSolutionThatDoesNotBuildIsLeftOut) {
   EXPECT_EQ(bucket["reason"], "because");
   EXPECT_EQ(bucket["evidence"]["verdicts"], Json({7, 8}));
   EXPECT_THAT(built.manifest, Not(HasSubstr("wrong")));
+}
+
+// Names are their authors': two may be alike, one may be a path.
+TEST_F(BuildPackageTest, SourcesOfSolutionsStayInFoldersOfTheirOwn) {
+  PackageSpec spec = cpu_spec({kSmall[0]});
+  PackagedSignature& packaged = spec.signatures[0];
+  packaged.solutions.push_back(packaged.solutions[1]);
+  packaged.solutions[0].name = packaged.solutions[1].name = "../../mine";
+  packaged.solutions[2].name = ".hidden name";
+  packaged.cpu_fallback = {0, 1, 2};
+  build(spec);
+  const std::set<std::string> folders = entries_of(folder_ / "package/share/fib_kernels/solutions");
+  ASSERT_EQ(folders.size(), 3u);
+  EXPECT_TRUE(folders.contains("_hidden_name"));
+  for (size_t i = 0; i < 2; ++i) {
+    const std::string key = solution_key(packaged.solutions[i]);
+    EXPECT_TRUE(folders.contains("_._.._mine-" + key.substr(0, 8)));
+  }
 }
 
 TEST_F(BuildPackageTest, CodeThatWouldRunWhenThePackageIsLoadedIsRefused) {

@@ -56,6 +56,8 @@ TEST_F(DevicePackageTest, HoldsABinaryForEachArchitecture) {
     expected += 2 * signature["solutions"].size();
   }
   EXPECT_EQ(binaries, expected);
+  EXPECT_EQ(library.find(kSource.string() + "/"), std::string::npos) << "a path of this machine";
+  EXPECT_EQ(library.find(fs::current_path().string()), std::string::npos);
 }
 
 TEST_F(DevicePackageTest, BothTargetsFitIntoOne) {
