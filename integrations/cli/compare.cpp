@@ -36,6 +36,7 @@ void add_compare_command(CLI::App& app, Action& action) {
       "  fib compare rmsnorm-rows rmsnorm-plain --limit 3 --json\n");
   command->callback([args, &action] {
     action = [args](const Context& context) -> Result<int> {
+      FIB_CHECK(evaluation_options(args->submission.measure));  // before anything is read
       return run_submission(context, FIB_TRY(find_solution(context, args->candidate)),
                             args->submission);
     };

@@ -32,6 +32,7 @@ void add_submit_command(CLI::App& app, Action& action) {
       "  fib submit my-kernel --signature rmsnorm_h4096 --workloads traffic.jsonl --json\n");
   command->callback([args, &action] {
     action = [args](const Context& context) -> Result<int> {
+      FIB_CHECK(evaluation_options(args->submission.measure));  // before anything is read
       return run_submission(context, FIB_TRY(read_solution(args->path)), args->submission);
     };
   });
