@@ -248,9 +248,10 @@ void SwappableDispatch::open_proposed() {
     const std::lock_guard lock(mutex_);
     open = std::exchange(proposed_, std::nullopt);
     if (!open) return;
-    name = std::exchange(loading_, {});
+    name = loading_;
   }
   auto dispatch = (*open)();
+  is_opened_ = true;
   if (!dispatch && candidate_ != nullptr) {  // another one is under way, and goes on
     reason_ = dispatch.error().to_string();
     return publish();
@@ -403,6 +404,7 @@ void SwappableDispatch::publish() {
                                  .compared = kernel->num_agreed});
   }
   const std::lock_guard lock(mutex_);
+  if (std::exchange(is_opened_, false)) loading_.clear();
   status_ = std::move(status);
 }
 

@@ -102,6 +102,7 @@ class SwappableDispatch final : public Dispatch {
   int steps_ = 0;                          // in this state
   bool compares_ = false;                  // in this step
   bool is_recording_ = false;              // a graph
+  bool is_opened_ = false;                 // what was loading, which is to be published
   uint64_t generation_ = 0, num_switched_ = 0, num_rolled_back_ = 0;
   std::string dropped_, reason_;  // the last candidate that was, and why
 

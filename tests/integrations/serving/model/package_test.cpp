@@ -163,9 +163,12 @@ TEST_F(OnPackages, AnswersHaveTheBitsOfTheHouse) {
   const auto executor = load(*dispatch);
   expect_same(ask(*start(*executor), questions()), *wanted_);
   EXPECT_THAT(notes, IsEmpty()) << "the package has all of the model's signatures";
+  // The same solutions, by name.
   const auto house = open_house();
-  for (const Kernel* kernel : dispatch->kernels()) {
-    EXPECT_NE(kernel->solution(), "") << kernel->signature().name;
+  for (const SignatureRequest& request : *requests_) {
+    const std::string_view solution = must(dispatch->resolve(request))->solution();
+    const bool was_called = !request.name.starts_with("argmax");  // the questions don't
+    EXPECT_EQ(solution, was_called ? must(house->resolve(request))->solution() : "");
   }
 }
 
@@ -218,7 +221,8 @@ TEST_F(OnPackages, ARightPackageTakesOver) {
   EXPECT_EQ(status.state, SwapState::kServing) << status.reason;
   EXPECT_EQ(status.package, std::filesystem::weakly_canonical(path).string());
   for (const SwappedSignature& signature : status.signatures) {
-    EXPECT_EQ(signature.package, status.package) << signature.signature;
+    const bool was_called = !signature.signature.starts_with("argmax");
+    EXPECT_EQ(signature.package, was_called ? status.package : "house") << signature.signature;
   }
 }
 
