@@ -1,389 +1,45 @@
-// Paged GQA decode with a split KV axis (flash-decoding). A block takes a chunk of one request's
-// tokens and one KV head for all query heads that share it, so each K and V row is read once. Its
-// warps walk tiles of 16 tokens on their own, each behind its own ring of asynchronous copies, and
-// meet only at the end. Scores and sums are float32; the probabilities enter the tensor cores as a
-// bf16 value plus a bf16 remainder, so that nothing is lost there.
-
-#include <fib/device/async_copy.h>
-#include <fib/device/mma.h>
+// Paged GQA decode. q and output [batch, heads, head dim] bf16; caches [pages, page size, kv heads,
+// head dim] bf16; kv_indptr [batch + 1], kv_indices [num_kv_indices], kv_last_page_len [batch]
+// int32; lse [batch, heads] and partial_lse [slots, heads] float32, base 2; partial_output [slots,
+// heads, head dim] float32; slots [batch]. Grids and blocks as attention_decode.h says.
 
 #include "shape.h"
 
 using fib::Bf16;
-using fib::u32;
+using Rows = fib::PagedRows<FIB_AXIS_page_size>;
+using Lengths = fib::PagedLengths<FIB_AXIS_page_size>;
 
-namespace {
-
-enum : int {
-  kSteps = kHeadDim / 16,         // tensor core steps along the head dimension
-  kPartialStride = kHeadDim + 4,  // floats a head: spreads the banks
-  kBlockHeads = 8 * kHeadTiles,
-};
-static_assert(kWarps * kBlockHeads * (kPartialStride + 2) * 4 <= kSharedBytes);
-
-__device__ __forceinline__ float minus_infinity() { return __int_as_float(0xFF800000); }
-
-__device__ __forceinline__ float exp2_fast(float x) {
-  float y;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
-}
-
-// Row of the caches, counted in tokens, that holds a token of the chunk.
-__device__ __forceinline__ int cache_row(const int* kv_indices, u32 begin, int token, int tokens) {
-  if (token >= tokens) return 0;
-  const u32 position = begin + token;
-  return __ldg(kv_indices + position / kPageSize) * kPageSize + position % kPageSize;
-}
-
-// Starts the copy of a tile's K and V rows. Lanes 0..15 know the cache row of their token.
-__device__ __forceinline__ void start_tile(u32 stage, const Bf16* k_head, const Bf16* v_head,
-                                           int row_of_lane, int tokens_left) {
-  constexpr int kPieces = kHeadDim / 8;  // 16-byte pieces a row
-  const int lane = threadIdx.x % 32;
-#pragma unroll
-  for (int i = 0; i < kTileTokens * kPieces / 32; ++i) {
-    const int token = (i * 32 + lane) / kPieces;
-    const int piece = (i * 32 + lane) % kPieces;
-    const int row = __shfl_sync(0xFFFFFFFFu, row_of_lane, token);
-    const size_t at = static_cast<size_t>(row) * (kKvHeads * kHeadDim) + piece * 8;
-    const u32 to = stage + token * kRowBytes + piece * 16;
-    fib::copy_16(to, k_head + at, token < tokens_left);
-    fib::copy_16(to + kTileBytes, v_head + at, token < tokens_left);
-  }
-}
-
-// A run of one request's tokens.
-struct Chunk {
-  u32 begin;   // position of the first token, as in Chunks
-  int tokens;
-  size_t request;
-  size_t slot;    // of the partial results
-  bool is_whole;  // the request has no other
-};
-
-struct HeadState {  // of two query heads: columns 2c and 2c + 1 of a tile
-  float maximum[2] = {minus_infinity(), minus_infinity()};  // in powers of two
-  float sum[2] = {0.0f, 0.0f};                              // of this lane's tokens
-};
-
-// Attends a chunk for one KV head and some of the query heads that share it: `part`, of
-// kHeadBlocks.
-__device__ __forceinline__ void attend(const Chunk& chunk, int part, const Bf16* q,
-                                       const Bf16* k_cache, const Bf16* v_cache,
-                                       const int* kv_indices, Bf16* output, float* lse,
-                                       float* partial_output, float* partial_lse,
-                                       float scale_log2) {
-  extern __shared__ __align__(128) unsigned char shared[];
-  const int lane = threadIdx.x, warp = threadIdx.y;
-  const int g = lane / 4, c = lane % 4;
-  const int kv_head = part / kBlocksPerKvHead;
-  const int group_begin = part % kBlocksPerKvHead * kBlockHeads;
-  const int heads = min(kBlockHeads, kGroup - group_begin);
-  const int first_head = kv_head * kGroup + group_begin;
-  const u32 begin = chunk.begin;
-  const int tokens = chunk.tokens;
-  const size_t request = chunk.request;
-  const int tiles = (tokens + kTileTokens - 1) / kTileTokens;
-  const Bf16* k_head = k_cache + kv_head * kHeadDim;
-  const Bf16* v_head = v_cache + kv_head * kHeadDim;
-  const u32 ring = fib::shared_address(shared) + warp * (kStages * 2 * kTileBytes);
-
-  auto row_of = [&](int step) {
-    return cache_row(kv_indices, begin, (step * kWarps + warp) * kTileTokens + lane % 16, tokens);
-  };
-  auto start = [&](int step, int row) {
-    const int tile = step * kWarps + warp;
-    if (tile < tiles) {
-      start_tile(ring + step % kStages * (2 * kTileBytes), k_head, v_head, row,
-                 tokens - tile * kTileTokens);
-    }
-    fib::commit_copies();  // an empty group keeps the count
-  };
-
-  int rows[kStages];
-#pragma unroll
-  for (int i = 0; i < kStages; ++i) rows[i] = row_of(i);
-#pragma unroll
-  for (int i = 0; i < kStages - 1; ++i) start(i, rows[i]);
-  int next_row = rows[kStages - 1];
-
-  // Query fragments: column g is a head; heads beyond the group are zero.
-  u32 query[kHeadTiles][kSteps][2];
-#pragma unroll
-  for (int t = 0; t < kHeadTiles; ++t) {
-    const int head = t * 8 + g;
-    const u32* from = reinterpret_cast<const u32*>(
-        q + (request * kHeads + first_head + (head < heads ? head : 0)) * kHeadDim);
-#pragma unroll
-    for (int s = 0; s < kSteps; ++s) {
-      query[t][s][0] = head < heads ? __ldg(from + s * 8 + c) : 0;
-      query[t][s][1] = head < heads ? __ldg(from + s * 8 + 4 + c) : 0;
-    }
-  }
-
-  HeadState state[kHeadTiles];
-  float sums[kHeadTiles][kSteps][4] = {};  // O transposed: rows are dimensions, columns heads
-  // Addresses of ldmatrix: K rows as they are, V transposed.
-  const u32 k_lane = (lane % 8 + lane / 8 % 2 * 8) * kRowBytes + lane / 16 * 16;
-  const u32 v_lane = kTileBytes + (lane % 8 + lane / 16 * 8) * kRowBytes + lane / 8 % 2 * 16;
-
-  for (int step = 0; step * kWarps + warp < tiles; ++step) {
-    fib::wait_for_copies<kStages - 2>();
-    __syncwarp();
-    start(step + kStages - 1, next_row);
-    next_row = row_of(step + kStages);
-    const u32 stage = ring + step % kStages * (2 * kTileBytes);
-
-    float scores[kHeadTiles][4] = {};  // rows are tokens, columns heads
-#pragma unroll
-    for (int s = 0; s < kSteps; ++s) {
-      u32 k[4];
-      fib::ldmatrix(k, stage + k_lane + s * 32);
-#pragma unroll
-      for (int t = 0; t < kHeadTiles; ++t) {
-        fib::mma_bf16(scores[t], k, query[t][s][0], query[t][s][1]);
-      }
-    }
-
-    const int left = tokens - (step * kWarps + warp) * kTileTokens;
-    u32 p_high[kHeadTiles][2], p_low[kHeadTiles][2];
-#pragma unroll
-    for (int t = 0; t < kHeadTiles; ++t) {
-      float p[4];
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        p[i] = g + i / 2 * 8 < left ? scores[t][i] * scale_log2 : minus_infinity();
-      }
-#pragma unroll
-      for (int j = 0; j < 2; ++j) {
-        float maximum = fmaxf(p[j], p[j + 2]);
-        maximum = fmaxf(maximum, __shfl_xor_sync(0xFFFFFFFFu, maximum, 4));
-        maximum = fmaxf(maximum, __shfl_xor_sync(0xFFFFFFFFu, maximum, 8));
-        maximum = fmaxf(maximum, __shfl_xor_sync(0xFFFFFFFFu, maximum, 16));
-        maximum = fmaxf(maximum, state[t].maximum[j]);  // finite: a tile has a token
-        const float shrink = exp2_fast(state[t].maximum[j] - maximum);
-        p[j] = exp2_fast(p[j] - maximum);
-        p[j + 2] = exp2_fast(p[j + 2] - maximum);
-        state[t].maximum[j] = maximum;
-        state[t].sum[j] = state[t].sum[j] * shrink + (p[j] + p[j + 2]);
-#pragma unroll
-        for (int s = 0; s < kSteps; ++s) {
-          sums[t][s][j] *= shrink;
-          sums[t][s][j + 2] *= shrink;
-        }
-      }
-#pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        const float x = p[half * 2], y = p[half * 2 + 1];
-        const u32 high = fib::pack_bf16(x, y);
-        const u32 low = fib::pack_bf16(x - fib::bf16_low(high), y - fib::bf16_high(high));
-        p_high[t][half] = fib::transpose_8x8(high);
-        p_low[t][half] = fib::transpose_8x8(low);
-      }
-    }
-#pragma unroll
-    for (int s = 0; s < kSteps; ++s) {
-      u32 v[4];
-      fib::ldmatrix_transposed(v, stage + v_lane + s * 32);
-#pragma unroll
-      for (int t = 0; t < kHeadTiles; ++t) {
-        fib::mma_bf16(sums[t][s], v, p_high[t][0], p_high[t][1]);
-        fib::mma_bf16(sums[t][s], v, p_low[t][0], p_low[t][1]);
-      }
-    }
-  }
-
-  // Put the warps' shares together.
-  fib::wait_for_copies<0>();
-  __syncthreads();
-  asm volatile("griddepcontrol.launch_dependents;");
-  float* const share_sums = reinterpret_cast<float*>(shared);
-  float* const share_maximum = share_sums + kWarps * kBlockHeads * kPartialStride;
-  float* const share_sum = share_maximum + kWarps * kBlockHeads;
-#pragma unroll
-  for (int t = 0; t < kHeadTiles; ++t) {
-#pragma unroll
-    for (int j = 0; j < 2; ++j) {
-      float sum = state[t].sum[j];
-      sum += __shfl_xor_sync(0xFFFFFFFFu, sum, 4);
-      sum += __shfl_xor_sync(0xFFFFFFFFu, sum, 8);
-      sum += __shfl_xor_sync(0xFFFFFFFFu, sum, 16);
-      const int row = warp * kBlockHeads + t * 8 + c * 2 + j;
-      if (g == 0) {
-        share_maximum[row] = state[t].maximum[j];
-        share_sum[row] = sum;
-      }
-#pragma unroll
-      for (int s = 0; s < kSteps; ++s) {
-        share_sums[row * kPartialStride + s * 16 + g] = sums[t][s][j];
-        share_sums[row * kPartialStride + s * 16 + 8 + g] = sums[t][s][j + 2];
-      }
-    }
-  }
-  __syncthreads();
-  for (int i = warp * 32 + lane; i < heads * kHeadDim; i += 32 * kWarps) {
-    const int head = i / kHeadDim, dim = i % kHeadDim;
-    float maximum = minus_infinity();
-#pragma unroll
-    for (int w = 0; w < kWarps; ++w) {
-      maximum = fmaxf(maximum, share_maximum[w * kBlockHeads + head]);
-    }
-    float value = 0.0f, sum = 0.0f;
-#pragma unroll
-    for (int w = 0; w < kWarps; ++w) {
-      const int row = w * kBlockHeads + head;
-      // A warp without tokens has maximum -inf; without any token all have, and the sum is 0.
-      const float weight = share_sum[row] > 0.0f ? exp2_fast(share_maximum[row] - maximum) : 0.0f;
-      value += weight * share_sums[row * kPartialStride + dim];
-      sum += weight * share_sum[row];
-    }
-    value = tokens > 0 ? value / sum : 0.0f;
-    const float log_sum = tokens > 0 ? maximum + log2f(sum) : minus_infinity();
-    if (chunk.is_whole) {
-      const size_t to = request * kHeads + first_head + head;
-      from_float(value, output[to * kHeadDim + dim]);
-      if (dim == 0) lse[to] = log_sum;
-    } else {
-      const size_t to = chunk.slot * kHeads + first_head + head;
-      partial_output[to * kHeadDim + dim] = value;
-      if (dim == 0) partial_lse[to] = log_sum;
-    }
-  }
-}
-
-// Weighs a request's chunks together: head blockIdx.x % kHeads, dimension threadIdx.x. The pointers
-// aren't __restrict__: merge may be launched while decode still runs, and the compiler might
-// otherwise read ahead of the wait.
-__device__ __forceinline__ void merge_chunks(const float* partial_output, const float* partial_lse,
-                                             Bf16* output, float* lse, size_t request,
-                                             size_t first_slot, int slots) {
-  const int head = blockIdx.x % kHeads, dim = threadIdx.x;
-  const size_t first = first_slot * kHeads + head;
-  float maximum = minus_infinity();
-  for (int i = 0; i < slots; ++i) {
-    maximum = fmaxf(maximum, partial_lse[first + static_cast<size_t>(i) * kHeads]);
-  }
-  float value = 0.0f, sum = 0.0f;
-#pragma unroll 4
-  for (int i = 0; i < slots; ++i) {
-    const size_t at = first + static_cast<size_t>(i) * kHeads;
-    const float weight = exp2_fast(partial_lse[at] - maximum);
-    value += weight * partial_output[at * kHeadDim + dim];
-    sum += weight;
-  }
-  const size_t to = request * kHeads + head;
-  from_float(value / sum, output[to * kHeadDim + dim]);
-  if (dim == 0) lse[to] = maximum + log2f(sum);
-}
-
-// Tokens of a request, known to the device alone.
-__device__ __forceinline__ int request_tokens(const int* kv_indptr, const int* kv_last_page_len,
-                                              int request) {
-  const int pages = __ldg(kv_indptr + request + 1) - __ldg(kv_indptr + request);
-  if (kPageSize == 1 || pages == 0) return pages;
-  return (pages - 1) * kPageSize + __ldg(kv_last_page_len + request);
-}
-
-__device__ __forceinline__ int chunks_of(int tokens, int limit) {
-  return tokens == 0 ? 1 : (tokens + limit - 1) / limit;
-}
-
-}  // namespace
-
-// q [batch, kHeads, kHeadDim], caches [pages, kPageSize, kKvHeads, kHeadDim], output like q: bf16;
-// lse [batch, kHeads] and partial_lse [slots, kHeads] float32, base 2;
-// partial_output [slots, kHeads, kHeadDim] float32, normalised.
-
-// The work as the host cut it. Grid: chunks x kHeadBlocks, block (32, kWarps); chunk i writes slot
-// first_slot + i.
-__global__ void __launch_bounds__(32 * kWarps)
+// As the host cut the work.
+__global__ void __launch_bounds__(Decode::kThreads)
     decode(const Bf16* __restrict__ q, const Bf16* __restrict__ k_cache,
            const Bf16* __restrict__ v_cache, const int* __restrict__ kv_indices,
            Bf16* __restrict__ output, float* __restrict__ lse, float* __restrict__ partial_output,
            float* __restrict__ partial_lse, float scale_log2, int first_slot,
-           const __grid_constant__ Chunks chunks) {
-  const int index = blockIdx.x / kHeadBlocks;
-  const u32 packed = chunks.request[index];
-  const Chunk chunk = {chunks.begin[index], static_cast<int>(packed & 0x3FFF), packed >> 15,
-                       static_cast<size_t>(first_slot + index), (packed >> 14 & 1) != 0};
-  attend(chunk, blockIdx.x % kHeadBlocks, q, k_cache, v_cache, kv_indices, output, lse,
-         partial_output, partial_lse, scale_log2);
+           const __grid_constant__ fib::DecodeChunks chunks) {
+  Decode::attend({q, k_cache, v_cache, output, lse, partial_output, partial_lse, scale_log2},
+                 Rows{kv_indices}, chunks, first_slot);
 }
 
-// Grid: merges x kHeads, block kHeadDim.
-__global__ void __launch_bounds__(kHeadDim)
+__global__ void __launch_bounds__(Decode::kHeadDim)
     merge(const float* partial_output, const float* partial_lse, Bf16* output, float* lse,
-          const __grid_constant__ Merges merges) {
-  asm volatile("griddepcontrol.wait;" ::: "memory");
-  const int entry = blockIdx.x / kHeads;
-  merge_chunks(partial_output, partial_lse, output, lse, merges.request[entry],
-               merges.first_slot[entry], merges.slots[entry]);
+          const __grid_constant__ fib::DecodeMerges merges) {
+  Decode::merge(partial_output, partial_lse, output, lse, merges);
 }
 
-// The same where only the device knows the lengths: each block cuts the requests again and finds
-// its chunk, so one grid serves every length. kv_last_page_len isn't read with pages of one token.
-// slots [batch]: first slot and number of slots of each request, for merge_live. Grid: (places +
-// batch) x kHeadBlocks; a chunk is a share of all tokens, so there are at most that many.
-__global__ void __launch_bounds__(32 * kWarps)
+// Where only the device knows the lengths. With pages of one token kv_last_page_len isn't read.
+__global__ void __launch_bounds__(Decode::kThreads)
     decode_live(const Bf16* __restrict__ q, const Bf16* __restrict__ k_cache,
                 const Bf16* __restrict__ v_cache, const int* __restrict__ kv_indptr,
                 const int* __restrict__ kv_indices, const int* __restrict__ kv_last_page_len,
                 Bf16* __restrict__ output, float* __restrict__ lse,
                 float* __restrict__ partial_output, float* __restrict__ partial_lse,
                 int2* __restrict__ slots, float scale_log2, int batch, int places) {
-  const int index = blockIdx.x / kHeadBlocks, part = blockIdx.x % kHeadBlocks;
-  const int lane = threadIdx.x;
-  // 64 bits: pages of all requests together.
-  const long long all = static_cast<long long>(__ldg(kv_indptr + batch)) * kPageSize;
-  const int share = static_cast<int>((all + places - 1) / places);
-  const int limit = max((share + 63) / 64 * 64, kMinLiveTokens);
-
-  // Each warp looks for the request that holds chunk `index`: 32 requests at a time.
-  int before = 0;  // chunks of the requests passed
-  for (int first = 0; first < batch; first += 32) {
-    const bool is_request = first + lane < batch;
-    const int tokens =
-        is_request ? request_tokens(kv_indptr, kv_last_page_len, first + lane) : 0;
-    const int chunks = is_request ? chunks_of(tokens, limit) : 0;
-    int upto = chunks;  // of the lanes up to this one
-#pragma unroll
-    for (int step = 1; step < 32; step *= 2) {
-      const int lower = __shfl_up_sync(0xFFFFFFFFu, upto, step);
-      if (lane >= step) upto += lower;
-    }
-    const unsigned after = __ballot_sync(0xFFFFFFFFu, before + upto > index);
-    if (after == 0) {
-      before += __shfl_sync(0xFFFFFFFFu, upto, 31);
-      continue;
-    }
-    const int owner = __ffs(after) - 1;
-    const int parts = __shfl_sync(0xFFFFFFFFu, chunks, owner);
-    const int first_slot = before + __shfl_sync(0xFFFFFFFFu, upto, owner) - parts;
-    const int length = __shfl_sync(0xFFFFFFFFu, tokens, owner);
-    const int request = first + owner;
-    // Even parts of whole tiles for each warp.
-    const int step = ((length + parts - 1) / parts + 63) / 64 * 64;
-    const int from = (index - first_slot) * step;
-    if (index == first_slot && part == 0 && threadIdx.y == 0 && lane == 0) {
-      slots[request] = make_int2(first_slot, parts);
-    }
-    const u32 begin = static_cast<u32>(__ldg(kv_indptr + request)) * kPageSize + from;
-    const Chunk chunk = {begin, min(step, length - from), static_cast<size_t>(request),
-                         static_cast<size_t>(index), parts == 1};
-    attend(chunk, part, q, k_cache, v_cache, kv_indices, output, lse, partial_output, partial_lse,
-           scale_log2);
-    return;
-  }
+  Decode::attend_live({q, k_cache, v_cache, output, lse, partial_output, partial_lse, scale_log2},
+                      Rows{kv_indices}, Lengths{kv_indptr, kv_last_page_len}, slots, batch, places);
 }
 
-// Grid: batch x kHeads, block kHeadDim.
-__global__ void __launch_bounds__(kHeadDim)
+__global__ void __launch_bounds__(Decode::kHeadDim)
     merge_live(const float* partial_output, const float* partial_lse, Bf16* output, float* lse,
                const int2* slots) {
-  asm volatile("griddepcontrol.wait;" ::: "memory");
-  const int request = blockIdx.x / kHeads;
-  const int2 held = slots[request];
-  if (held.y == 1) return;
-  merge_chunks(partial_output, partial_lse, output, lse, request, held.x, held.y);
+  Decode::merge_live(partial_output, partial_lse, output, lse, slots);
 }
