@@ -149,6 +149,17 @@ TEST_F(CudaDeviceLibraryTest, WordsAreUnpackedAsOnTheHost) {
   }
 }
 
+TEST_F(CudaDeviceLibraryTest, HalvesOfWordsAreUnpackedAsOnTheHost) {
+  std::vector<uint32_t> words(256);
+  for (uint32_t i = 0; i < words.size(); ++i) words[i] = i * 0x9E3779B9u + i;
+  const auto values = run<float>(
+      {.kernel = "decode_halves", .block = {256, 1, 1}, .arguments = {{at(0)}, {at(kResult)}}},
+      words, words.size() * 8);
+  for (size_t i = 0; i < values.size(); ++i) {
+    EXPECT_EQ(values[i], unpack_int4(words[i / 8])[i % 8]) << "value " << i;
+  }
+}
+
 TEST_F(CudaDeviceLibraryTest, ValuesAreRoundedAsOnTheHost) {
   std::vector<float> values = {0.0f,     -0.0f, 1.0f,   448.0f,   464.0f,   465.0f, 57344.0f,
                                61440.0f, 1e30f, -1e30f, 65504.0f, 65519.0f, 1e-8f,  NAN};
@@ -273,7 +284,7 @@ FibPlanTensorMap swizzled_rows(int64_t offset, int rows, DType dtype) {
 // The copy engine, its barriers and its swizzle are tested with them.
 TEST_F(CudaDeviceLibraryTest, WarpgroupProductsAgreeWithALoop) {
   for (const DType dtype : {DType::kBFloat16, DType::kFloat16}) {
-    for (const int columns : {8, 16, 32, 64, 128, 256}) {
+    for (const int columns : {8, 16, 24, 32, 48, 64, 96, 128, 256}) {
       SCOPED_TRACE(columns);
       const std::vector<uint16_t> operands = small_integers(dtype, (64 + columns) * 64, columns);
       const std::string name = "warpgroup_multiply<" + std::to_string(columns) + ", " +
@@ -290,6 +301,25 @@ TEST_F(CudaDeviceLibraryTest, WarpgroupProductsAgreeWithALoop) {
         ASSERT_EQ(d[i], dot(dtype, &operands[row * 64], &operands[(64 + column) * 64], 64))
             << row << ", " << column;
       }
+    }
+  }
+}
+
+TEST_F(CudaDeviceLibraryTest, WarpgroupProductsFromRegistersAgreeWithALoop) {
+  for (const int columns : {8, 16, 24, 32, 48, 64, 96, 128, 256}) {
+    SCOPED_TRACE(columns);
+    const std::vector<uint16_t> operands =
+        small_integers(DType::kBFloat16, (64 + columns) * 64, columns);
+    const auto d =
+        run<float>({.kernel = "warpgroup_multiply_registers<" + std::to_string(columns) + ">",
+                    .block = {128, 1, 1},
+                    .shared_bytes = static_cast<uint32_t>(columns) * 128 + 1024,
+                    .arguments = {{at(0)}, {at(64 * 128)}, {at(kResult)}}},
+                   operands, 64 * columns);
+    for (int i = 0; i < 64 * columns; ++i) {
+      const int row = i / columns, column = i % columns;
+      ASSERT_EQ(d[i], dot(DType::kBFloat16, &operands[row * 64], &operands[(64 + column) * 64], 64))
+          << row << ", " << column;
     }
   }
 }
@@ -386,11 +416,11 @@ TEST_F(CudaDeviceLibraryTest, HeadsAreTurnedByPairs) {
     store_element(DType::kBFloat16, input.data() + kWeight, i, weight_at(i));
     store_element(DType::kFloat32, input.data() + kTable, i, table_at(i));
   }
-  const auto turned = run<uint16_t>(
-      {.kernel = "turn_heads",
-       .block = {2 * kHeads, 1, 1},
-       .arguments = {{at(0)}, {at(kWeight)}, {at(kTable)}, {at(kResult)}}},
-      input, kHeads * 2 * kDim);
+  const auto turned =
+      run<uint16_t>({.kernel = "turn_heads",
+                     .block = {2 * kHeads, 1, 1},
+                     .arguments = {{at(0)}, {at(kWeight)}, {at(kTable)}, {at(kResult)}}},
+                    input, kHeads * 2 * kDim);
   for (int head = 0; head < kHeads; ++head) {
     for (const bool is_scaled : {false, true}) {
       const auto x = [&](int i) {
@@ -398,11 +428,11 @@ TEST_F(CudaDeviceLibraryTest, HeadsAreTurnedByPairs) {
       };
       for (int i = 0; i < kDim; ++i) {
         const double cosine = table_at(i % kHalf), sine = table_at(kHalf + i % kHalf);
-        const double expected = i < kHalf ? x(i) * cosine - x(i + kHalf) * sine
-                                          : x(i) * cosine + x(i - kHalf) * sine;
+        const double expected =
+            i < kHalf ? x(i) * cosine - x(i + kHalf) * sine : x(i) * cosine + x(i - kHalf) * sine;
         const int64_t index = (head * 2 + is_scaled) * kDim + i;
-        EXPECT_EQ(load_element(DType::kBFloat16,
-                               reinterpret_cast<const std::byte*>(turned.data()), index),
+        EXPECT_EQ(load_element(DType::kBFloat16, reinterpret_cast<const std::byte*>(turned.data()),
+                               index),
                   expected)
             << "head " << head << ", element " << i << (is_scaled ? ", scaled" : "");
       }

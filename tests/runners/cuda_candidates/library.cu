@@ -46,6 +46,14 @@ __global__ void decode_words(const u32* words, float* out) {
   for (int j = 0; j < 4; ++j) to[20 + j] = to_float(Fp16{u16(two[j / 2] >> j % 2 * 16)});
 }
 
+// words [n], out [n, 8] float32: a word's eight int4 values, unpacked four apart.
+__global__ void decode_halves(const u32* words, float* out) {
+  const int i = threadIdx.x;
+  u32 pairs[4];
+  fib::unpack_int4_halves(words[i], pairs);
+  for (int j = 0; j < 8; ++j) out[i * 8 + j] = to_float(Bf16{u16(pairs[j % 4] >> j / 4 * 16)});
+}
+
 // in [n] float32, out [n, 6] 16-bit: bf16, fp16, e4m3, e5m2 of the value, then the lower and upper
 // halves of its packed bf16 pair with its negative.
 __global__ void encode(const float* in, u16* out) {
@@ -141,6 +149,50 @@ __global__ void warpgroup_multiply(const __grid_constant__ fib::TensorMap a,
   fib::wgmma_wait<0>();
   fib::wgmma_pin(sums);
   const int warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4, c = threadIdx.x % 4;
+#pragma unroll
+  for (int i = 0; i < kColumns / 2; ++i) {
+    const int row = warp * 16 + g + i / 2 % 2 * 8, column = i / 4 * 8 + c * 2 + i % 2;
+    d[row * kColumns + column] = sums[i];
+  }
+}
+
+// a [64, 64], b [kColumns, 64] bf16; d [64, kColumns] float32. A from registers, B put in its place
+// by the threads. 128 threads.
+template <int kColumns>
+__global__ void warpgroup_multiply_registers(const u32* a, const Bf16* b, float* d) {
+  extern __shared__ unsigned char shared[];
+  __shared__ u64 filled;
+  const u32 tile = (fib::shared_address(shared) + 1023) / 1024 * 1024;
+  const u32 barrier = fib::shared_address(&filled);
+  if (threadIdx.x == 0) {
+    fib::barrier_init(barrier, 128);
+    fib::publish_barriers();
+  }
+  __syncthreads();
+  for (int i = threadIdx.x; i < kColumns * 8; i += 128) {
+    fib::copy_16(tile + fib::swizzled_piece(i / 8, i % 8), b + i * 8);
+  }
+  fib::barrier_arrive_after_copies(barrier);
+  const int warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4, c = threadIdx.x % 4;
+  u32 x[4][4];
+#pragma unroll
+  for (int k = 0; k < 4; ++k) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      x[k][i] = a[(warp * 16 + g + i % 2 * 8) * 32 + k * 8 + i / 2 * 4 + c];
+    }
+    fib::wgmma_pin(x[k]);
+  }
+  fib::barrier_wait(barrier, 0);
+  fib::publish_to_wgmma();
+  float sums[kColumns / 2];
+  const u64 y = fib::wgmma_tile(tile);
+  fib::wgmma_fence();
+#pragma unroll
+  for (int k = 0; k < 4; ++k) fib::Wgmma<kColumns>::bf16(sums, x[k], y + k * 2, k > 0);
+  fib::wgmma_commit();
+  fib::wgmma_wait<0>();
+  fib::wgmma_pin(sums);
 #pragma unroll
   for (int i = 0; i < kColumns / 2; ++i) {
     const int row = warp * 16 + g + i / 2 % 2 * 8, column = i / 4 * 8 + c * 2 + i % 2;

@@ -22,6 +22,10 @@ __device__ __forceinline__ void publish_barriers() {
 __device__ __forceinline__ void barrier_arrive(u32 barrier) {
   asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier) : "memory");
 }
+// Arrives by itself once all copies that this thread has started (async_copy.h) are done.
+__device__ __forceinline__ void barrier_arrive_after_copies(u32 barrier) {
+  asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(barrier) : "memory");
+}
 // Arrives, and makes the barrier wait for that many bytes of copies too.
 __device__ __forceinline__ void barrier_arrive_and_expect(u32 barrier, u32 bytes) {
   asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes)
