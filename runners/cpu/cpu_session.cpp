@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "harness/statistics.h"
+#include "runners/cpu/batch_overhead.h"
 #include "runners/cpu/contender.h"
 #include "runners/cpu/cpu_build.h"
 #include "runners/cpu/futex.h"
@@ -133,7 +134,7 @@ Attempt<void> CpuSession::warm_up(Entry& entry, TimingMode mode, size_t set, Ran
   std::vector<double> empty;
   for (int i = 0; i < kEmptyBatches; ++i)
     empty.push_back(FIB_TRY(entry.contender->run(set, 0, CacheState::kWarm)).elapsed_ns);
-  entry.overhead_ns = median_interval(empty).median;
+  entry.overhead_ns = batch_overhead_ns(empty);
   entry.warm_calls = 1;
   double shortest_ns = INFINITY;
   for (uint64_t batches = 2 + random() % 4; batches > 0; --batches) {
