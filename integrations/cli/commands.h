@@ -34,5 +34,6 @@ void add_chat_command(CLI::App& app, Action& action);
 void add_bench_command(CLI::App& app, Action& action);
 void add_quantize_command(CLI::App& app, Action& action);
 void add_kernels_command(CLI::App& app, Action& action);
+void add_mcp_command(CLI::App& app, Action& action);
 
 }  // namespace fib

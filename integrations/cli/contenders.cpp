@@ -83,6 +83,10 @@ Result<Solution> find_incumbent(const IncumbentSearch& search, const Solution& c
 
 Result<Solution> find_solution(const Context& context, const std::string& who) {
   if (std::filesystem::exists(who)) return read_solution(who);
+  return find_known_solution(context, who);
+}
+
+Result<Solution> find_known_solution(const Context& context, const std::string& who) {
   if (std::filesystem::exists(context.store_file)) {  // looking makes no file
     const auto store = FIB_TRY(Store::open(context.store_file));
     auto stored = store->solution(who);

@@ -15,6 +15,9 @@ inline constexpr std::string_view kHouse = "house", kBest = "best";
 // A folder or a Solution JSON file, a name or key in the store, or the name of a house solution.
 Result<Solution> find_solution(const Context& context, const std::string& who);
 
+// The same, but no file: for whoever may not read this machine's.
+Result<Solution> find_known_solution(const Context& context, const std::string& who);
+
 struct IncumbentSearch {
   const Context& context;
   const Runner& runner;

@@ -226,6 +226,7 @@ Result<EvaluationTotals> evaluate_and_store(const Context& context, Store& store
     for (int64_t id : FIB_TRY(take_stored(store, plan.devices.front(), plan))) {
       const Verdict verdict = FIB_TRY(store.get(id));
       note_pair(verdict);
+      totals.ids.push_back(id);
       ++totals.stored_before;
       if (verdict.status == VerdictStatus::kPassed) ++totals.passed;
       progress.clear();
@@ -239,6 +240,7 @@ Result<EvaluationTotals> evaluate_and_store(const Context& context, Store& store
                          const Problem& problem) -> Result<void> {
     // Stored first: what is printed is there to stay.
     verdict.id = FIB_TRY(store.add(verdict, solution, problem.workload));
+    totals.ids.push_back(verdict.id);
     ++totals.measured;
     if (verdict.status == VerdictStatus::kPassed) ++totals.passed;
     if (totals.first_id == 0) totals.first_id = verdict.id;
@@ -250,15 +252,19 @@ Result<EvaluationTotals> evaluate_and_store(const Context& context, Store& store
   };
   hooks.on_progress = [&](const EvaluationProgress& now) {
     progress.show(fmt::format("[{}/{}] {}: {}", now.done, now.total, now.stage, now.label));
+    if (plan.watch.on_progress) plan.watch.on_progress(now);
   };
-  hooks.cancelled = [&] { return interrupt.requested(); };
+  const auto is_stopped = [&] {
+    return interrupt.requested() || (plan.watch.cancelled && plan.watch.cancelled());
+  };
+  hooks.cancelled = is_stopped;
 
   ExpectedCache expected(context.cache_folder / kExpectedFolder, kExpectedDiskBytes,
                          kExpectedMemoryBytes);
   EvaluationSummary summary =
       FIB_TRY(evaluate(plan.runner, plan.devices, plan.jobs, expected, plan.options, hooks));
   totals.errors = std::move(summary.errors);
-  totals.is_interrupted = interrupt.requested();
+  totals.is_interrupted = is_stopped();
   return totals;
 }
 

@@ -4,6 +4,7 @@
 // stored verdicts.
 
 #include <CLI/CLI.hpp>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -56,6 +57,7 @@ std::vector<PairGroup> group_by_signature(const std::vector<PairedRecord>& pairs
 struct EvaluationTotals {
   int64_t measured = 0, stored_before = 0, passed = 0;
   int64_t first_id = 0, last_id = 0;  // of the new verdicts
+  std::vector<int64_t> ids;           // of all verdicts, new and stored before
   std::vector<PairedRecord> pairs;    // of a plan with incumbents
   std::vector<Error> errors;
   bool is_interrupted = false;
@@ -65,6 +67,12 @@ struct EvaluationTotals {
   Json to_json() const;
 };
 
+// Whoever looks on from elsewhere than the terminal; both may be empty.
+struct EvaluationWatch {
+  std::function<void(const EvaluationProgress&)> on_progress;  // any thread, one at a time
+  std::function<bool()> cancelled;                             // asked between measurements
+};
+
 struct EvaluationPlan {
   Runner& runner;
   std::vector<DeviceInfo> devices;  // of one kind
@@ -72,6 +80,7 @@ struct EvaluationPlan {
   EvaluationOptions options;
   bool is_forced = false;  // measure again what the store has already
   StoredVerdicts stored = StoredVerdicts::kPrint;
+  EvaluationWatch watch;
 };
 
 // Prints and stores each verdict as it is made; what the store has already is not measured again

@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 #include <ostream>
 
+#include "agents/contract.h"
 #include "integrations/cli/commands.h"
 #include "integrations/cli/solution_files.h"
 #include "integrations/cli/text.h"
@@ -95,13 +96,7 @@ Result<int> show(const Context& context, const std::string& name) {
   if (!signature->fib.tolerances.empty()) {
     context.out << "\n" << style.bold("Judged by") << "\n";
     for (const auto& [output, tolerance] : signature->fib.tolerances) {
-      context.out << (tolerance.rule == Tolerance::Rule::kDistribution
-                          ? fmt::format("  {}: draws that follow the reference's distribution, its "
-                                        "cuts taken with a slack of {:g}\n",
-                                        output, tolerance.slack)
-                          : fmt::format("  {}: RMS error at most {:g}x an honest implementation's, "
-                                        "no element off by more than {:g} of its row's scale\n",
-                                        output, tolerance.honest_factor, tolerance.max_error_rms));
+      context.out << fmt::format("  {}: {}\n", output, tolerance_in_words(tolerance));
       if (!tolerance.reason.empty()) context.out << style.dim("    " + tolerance.reason) << "\n";
     }
   }

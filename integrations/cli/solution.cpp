@@ -6,12 +6,11 @@
 #include <CLI/CLI.hpp>
 #include <ostream>
 
+#include "agents/skeleton.h"
 #include "integrations/cli/commands.h"
 #include "integrations/cli/solution_files.h"
 #include "integrations/cli/text.h"
 #include "leaderboard/store.h"
-#include "runners/cpu/skeleton.h"
-#include "runners/cuda/skeleton.h"
 #include "signatures/base/file.h"
 #include "signatures/solution_folder.h"
 
@@ -113,15 +112,6 @@ Result<int> validate(const Context& context, const SolutionArgs& args) {
   return kExitPassed;
 }
 
-// The skeleton's manifest with the author's choice of names.
-Result<std::string> sign_manifest(std::string_view skeleton, const SolutionArgs& args) {
-  Json manifest = FIB_TRY(parse_json(skeleton, "solution.json"));
-  manifest["name"] =
-      args.name.empty() ? std::filesystem::absolute(args.path).filename().string() : args.name;
-  manifest["author"] = args.author;
-  return dump_json_pretty(manifest) + "\n";
-}
-
 Result<int> create(const Context& context, const SolutionArgs& args) {
   std::error_code ignored;
   if (std::filesystem::exists(args.path, ignored) &&
@@ -131,13 +121,15 @@ Result<int> create(const Context& context, const SolutionArgs& args) {
   }
   const Catalog catalog = FIB_TRY(open_catalog(context));
   const SignaturePtr signature = FIB_TRY(catalog.find(args.signature));
-  const std::vector<SourceFile> files =
-      args.target == "cpu" ? cpu_skeleton(*signature) : cuda_skeleton(*signature);
+  // "mine/" is named like "mine".
+  const std::filesystem::path folder = std::filesystem::absolute(args.path / ".").parent_path();
+  const std::vector<SourceFile> files = FIB_TRY(
+      make_skeleton(*signature, {.target = args.target,
+                                 .name = args.name.empty() ? folder.filename().string() : args.name,
+                                 .author = args.author}));
   std::filesystem::create_directories(args.path, ignored);
   for (const SourceFile& file : files) {
-    std::string content = file.content;
-    if (file.path == "solution.json") content = FIB_TRY(sign_manifest(content, args));
-    FIB_CHECK(write_file_atomically(args.path / file.path, content));
+    FIB_CHECK(write_file_atomically(args.path / file.path, file.content));
   }
   const Solution solution = FIB_TRY(read_solution_folder(args.path));
   if (context.json()) {

@@ -2,8 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <iterator>
 #include <ostream>
+#include <stdexcept>
 
 #include "integrations/cli/contenders.h"
 #include "integrations/cli/instances.h"
@@ -102,9 +104,8 @@ void add_submission_options(CLI::App& command, SubmissionArgs& args) {
   add_measure_options(command, args.measure);
 }
 
-Result<int> run_submission(const Context& context, const Solution& solution,
-                           const SubmissionArgs& args) {
-  const EvaluationOptions options = FIB_TRY(evaluation_options(args.measure));
+Result<SubmissionScope> submission_scope(const Context& context, const Solution& solution,
+                                         const SubmissionArgs& args) {
   const SolutionManifest manifest = FIB_TRY(manifest_of(solution));
   if (!args.target.empty() && args.target != manifest.target) {
     return fail(
@@ -113,24 +114,36 @@ Result<int> run_submission(const Context& context, const Solution& solution,
         "--target", "leave the option out");
   }
   const Catalog catalog = FIB_TRY(open_catalog(context, args.workloads.path));
-  auto signatures = FIB_TRY(choose_signatures(catalog, solution, args.signature));
-  const auto runners = make_runners(context);
-  Runner& runner = *FIB_TRY(find_runner(runners, manifest.target));
+  SubmissionScope scope{
+      .runners = make_runners(context),
+      .signatures = FIB_TRY(choose_signatures(catalog, solution, args.signature))};
+  const auto runner = std::ranges::find(scope.runners, manifest.target,
+                                        [](const auto& it) { return it->target(); });
+  // A manifest has no other targets than the runners serve.
+  if (runner == scope.runners.end()) throw std::logic_error("no runner for " + manifest.target);
+  scope.runner = runner->get();
   if (args.leaves_instances_open()) {
-    auto chosen = default_instances(solution, runner, signatures);
-    if (chosen.size() < signatures.size()) {
+    auto chosen = default_instances(solution, *scope.runner, scope.signatures);
+    if (chosen.size() < scope.signatures.size()) {
       context.err << instances_note(solution, chosen, "--signature") << "\n";
     }
-    signatures = std::move(chosen);
+    scope.signatures = std::move(chosen);
   }
+  return scope;
+}
 
+Result<EvaluationTotals> measure_submission(const Context& context, const Solution& solution,
+                                            const SubmissionArgs& args, EvaluationWatch watch) {
+  const EvaluationOptions options = FIB_TRY(evaluation_options(args.measure));
+  const SubmissionScope scope = FIB_TRY(submission_scope(context, solution, args));
+  Runner& runner = *FIB_TRY(find_runner(scope.runners, scope.runner->target()));
   std::vector<EvaluationJob> jobs;
   std::vector<Error> errors, without_workloads;
-  for (const SignaturePtr& signature : signatures) {
+  for (const SignaturePtr& signature : scope.signatures) {
     if (const Support support = runner.supports(solution, *signature); !support.ok) {
       errors.push_back(
           {ErrorCode::kUnsupported,
-           fmt::format("target '{}' can't run it: {}", manifest.target, support.reason),
+           fmt::format("target '{}' can't run it: {}", runner.target(), support.reason),
            signature->name, support.remedy});
       continue;
     }
@@ -172,8 +185,15 @@ Result<int> run_submission(const Context& context, const Solution& solution,
                                                         .devices = std::move(devices),
                                                         .jobs = std::move(jobs),
                                                         .options = options,
-                                                        .is_forced = args.measure.is_forced}));
+                                                        .is_forced = args.measure.is_forced,
+                                                        .watch = std::move(watch)}));
   std::move(errors.begin(), errors.end(), std::back_inserter(totals.errors));
+  return totals;
+}
+
+Result<int> run_submission(const Context& context, const Solution& solution,
+                           const SubmissionArgs& args) {
+  const EvaluationTotals totals = FIB_TRY(measure_submission(context, solution, args));
   if (context.json()) {
     print_json_line(context, Json{{"summary", totals.to_json()}});
   } else {

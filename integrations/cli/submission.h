@@ -23,7 +23,20 @@ struct SubmissionArgs {
 };
 void add_submission_options(CLI::App& command, SubmissionArgs& args);
 
-// Measures, stores and prints. Returns the exit code.
+// What a solution is judged on where nobody says otherwise, and by whom.
+struct SubmissionScope {
+  std::vector<std::unique_ptr<Runner>> runners;
+  Runner* runner = nullptr;  // of the solution's target; it may not be available here
+  std::vector<SignaturePtr> signatures;
+};
+Result<SubmissionScope> submission_scope(const Context& context, const Solution& solution,
+                                         const SubmissionArgs& args);
+
+// Measures and stores; verdicts are printed as they are made.
+Result<EvaluationTotals> measure_submission(const Context& context, const Solution& solution,
+                                            const SubmissionArgs& args, EvaluationWatch watch = {});
+
+// Measures, stores and prints what it comes to. Returns the exit code.
 Result<int> run_submission(const Context& context, const Solution& solution,
                            const SubmissionArgs& args);
 
