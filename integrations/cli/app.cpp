@@ -133,6 +133,7 @@ int run_app(int argc, const char* const* argv, const Environment& environment, s
   add_serve_command(app, action);
   add_replay_command(app, action);
   add_capture_command(app, action);
+  add_ab_command(app, action);
   add_chat_command(app, action);
   add_bench_command(app, action);
   add_quantize_command(app, action);

@@ -30,6 +30,7 @@ void add_doctor_command(CLI::App& app, Action& action);
 void add_serve_command(CLI::App& app, Action& action);
 void add_replay_command(CLI::App& app, Action& action);
 void add_capture_command(CLI::App& app, Action& action);
+void add_ab_command(CLI::App& app, Action& action);
 void add_chat_command(CLI::App& app, Action& action);
 void add_bench_command(CLI::App& app, Action& action);
 void add_quantize_command(CLI::App& app, Action& action);
