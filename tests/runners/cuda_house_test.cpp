@@ -243,8 +243,13 @@ const HouseCase kHouseCases[] = {
     {"sampling_from_logits/sampling-radix", "sampling_from_logits_v262144", "num_tokens", {3}},
     {"silu_and_mul/silu-and-mul-vectors", "silu_and_mul_i768", "num_tokens", {1, 17, 300}},
 };
-INSTANTIATE_TEST_SUITE_P(All, CudaHouseSolutionTest, testing::ValuesIn(kHouseCases),
-                         [](const auto& wanted) { return std::string(wanted.param.signature); });
+// A signature may be served by several: "moe_int4_g32_topk8_e128_h2048_i768_by_moe_int4_wgmma".
+std::string test_name(const testing::TestParamInfo<HouseCase>& wanted) {
+  std::string name = std::filesystem::path(wanted.param.folder).filename().string();
+  std::replace(name.begin(), name.end(), '-', '_');
+  return std::string(wanted.param.signature) + "_by_" + name;
+}
+INSTANTIATE_TEST_SUITE_P(All, CudaHouseSolutionTest, testing::ValuesIn(kHouseCases), test_name);
 
 // As in a captured graph that is replayed with other lengths: the plan sees only the axes.
 TEST_F(CudaHouseTest, HouseDecodeNeedsNoLengthsOnTheHost) {
