@@ -50,6 +50,7 @@ TEST_F(FibUser, HelpOfEveryCommandHasAnExample) {
       {"replay"},
       {"capture"},
       {"doctor"},
+      {"mcp"},
   };
   for (std::vector<std::string> command : commands) {
     std::string example = "\n  fib";

@@ -1,0 +1,186 @@
+#!/usr/bin/env python3
+"""`fib mcp` through the official client of the Model Context Protocol.
+
+    mcp_test.py FIB CACHE
+
+Both eras of the protocol are spoken: the revision without a session, and the handshake before it.
+"""
+
+import json
+import pathlib
+import subprocess
+import sys
+import tempfile
+import unittest
+
+import anyio
+from mcp import Client, MCPError, StdioServerParameters
+
+FIB, CACHE = sys.argv[1], sys.argv[2]
+SIGNATURE = "rmsnorm_h64"
+MODES = ("2026-07-28", "legacy")
+
+
+class Session(unittest.IsolatedAsyncioTestCase):
+    def setUp(self):
+        self._folder = tempfile.TemporaryDirectory()
+        self.addCleanup(self._folder.cleanup)
+        self.folder = pathlib.Path(self._folder.name)
+        (self.folder / "root").mkdir()
+        self.arguments = ["mcp", "--root", str(self.folder / "root"), "--cache", CACHE,
+                          "--store", str(self.folder / "store.db")]
+
+    def client(self, mode):
+        return Client(StdioServerParameters(command=FIB, args=self.arguments), mode=mode)
+
+    async def call(self, client, tool, **arguments):
+        """The structured result; the client has held it against the tool's output schema."""
+        result = await client.call_tool(tool, arguments)
+        self.assertFalse(result.is_error, result.content)
+        self.assertTrue(result.content[0].text)
+        return result.structured_content
+
+    async def trouble(self, client, tool, **arguments):
+        result = await client.call_tool(tool, arguments)
+        self.assertTrue(result.is_error, result)
+        return result.content[0].text
+
+    # Each in a store of its own: what is stored already isn't measured again.
+    async def test_walk_without_a_session(self):
+        async with self.client(MODES[0]) as client:
+            await self.walk(client, MODES[0])
+
+    async def test_walk_in_a_session(self):
+        async with self.client(MODES[1]) as client:
+            await self.walk(client, MODES[1])
+
+    async def walk(self, client, mode):
+        tools = {tool.name: tool for tool in (await client.list_tools()).tools}
+        self.assertEqual(
+            list(tools), ["list_signatures", "show_signature", "get_skeleton", "check", "submit",
+                          "compare", "board", "explain_verdict", "best_solutions"])
+        self.assertTrue(tools["board"].annotations.read_only_hint)
+
+        listed = await self.call(client, "list_signatures", op_type="rmsnorm")
+        self.assertIn(SIGNATURE, [entry["name"] for entry in listed["signatures"]])
+        shown = await self.call(client, "show_signature", name=SIGNATURE)
+        self.assertIn("honest", json.dumps(shown["tolerances"]))
+        self.assertNotIn("seed", json.dumps(shown))
+
+        files = (await self.call(client, "get_skeleton", signature=SIGNATURE, target="cpu",
+                                 name=f"mine-{mode}"))["files"]
+        self.assertEqual(set(files), {"solution.json", "solution.cpp", "AGENTS.md"})
+        checked = await self.call(client, "check", files=files)
+        self.assertTrue(checked["compiles"])
+
+        heard = []
+
+        async def on_progress(done, total, message):
+            heard.append((done, total, message))
+
+        submitted = await client.call_tool(
+            "submit", {"files": files, "signature": SIGNATURE, "limit": 2, "quick": True},
+            progress_callback=on_progress)
+        report = submitted.structured_content
+        self.assertEqual(report["passed"], report["total"], report)
+        self.assertEqual(len(report["verdicts"]), report["total"])
+        self.assertTrue(heard)
+        self.assertEqual([done for done, _, _ in heard], sorted({done for done, _, _ in heard}))
+
+        rows = (await self.call(client, "board", signature=SIGNATURE))["rows"]
+        self.assertIn(f"mine-{mode}", [row["solution"] for row in rows])
+        verdict = report["verdicts"][0]["id"]
+        explained = await self.call(client, "explain_verdict", id=verdict)
+        self.assertEqual(explained["status"], "PASSED")
+        self.assertTrue(explained["worst_output"])
+        best = await self.call(client, "best_solutions", signature=SIGNATURE)
+        self.assertIn("solution.cpp", best["solutions"][0]["files"])
+
+    async def test_failures_are_explained(self):
+        async with self.client("auto") as client:
+            await self.call(client, "get_skeleton", signature=SIGNATURE, target="cpu",
+                            folder="mine")
+            source = self.folder / "root/mine/solution.cpp"
+            good = source.read_text()
+            source.write_text(good.replace("extern \"C\"", "extern \"C\" int broken\nextern \"C\""))
+            checked = await self.call(client, "check", folder="mine")
+            self.assertFalse(checked["compiles"])
+            self.assertIn("solution.cpp", checked["builds"][0]["log"])
+
+            source.write_text(good[:good.rindex("extern \"C\"")] +
+                              "extern \"C\" int fib_run(const FibCall*) { return 0; }\n")
+            report = await self.call(client, "submit", folder="mine", signature=SIGNATURE, limit=1,
+                                     quick=True)
+            self.assertEqual(report["passed"], 0)
+            explained = await self.call(client, "explain_verdict", id=report["verdicts"][0]["id"])
+            self.assertEqual(explained["status"], "INCORRECT_NUMERICAL")
+            self.assertGreaterEqual(explained["outputs"][0]["first_bad_index"], 0)
+
+    async def test_compare(self):
+        async with self.client("auto") as client:
+            files = (await self.call(client, "get_skeleton", signature=SIGNATURE,
+                                     target="cpu"))["files"]
+            report = await self.call(client, "compare", files=files, signature=SIGNATURE,
+                                     incumbent="house", limit=1, quick=True)
+            self.assertEqual(report["pairs"][0]["workloads"], 1)
+            self.assertGreater(report["pairs"][0]["speedup"], 0)
+            self.assertIn("no such solution",
+                          await self.trouble(client, "compare", files=files, incumbent="/etc"))
+
+    async def test_cancel(self):
+        for mode in MODES:
+            with self.subTest(mode):
+                async with self.client(mode) as client:
+                    files = (await self.call(client, "get_skeleton", signature=SIGNATURE,
+                                             target="cpu", name=f"late-{mode}"))["files"]
+                    started = anyio.Event()
+
+                    async def on_progress(done, total, message):
+                        started.set()
+
+                    async def submit():
+                        await client.call_tool("submit", {"files": files, "force": True},
+                                               progress_callback=on_progress)
+
+                    async with anyio.create_task_group() as group:
+                        group.start_soon(submit)
+                        await started.wait()
+                        # Answered while the other runs.
+                        await self.call(client, "list_signatures", limit=1)
+                        group.cancel_scope.cancel()
+                    # The next slow call waits for the end of the cancelled one only.
+                    self.assertTrue((await self.call(client, "check", files=files))["compiles"])
+
+    async def test_bad_input(self):
+        async with self.client("auto") as client:
+            self.assertIn("arguments.name: is missing",
+                          await self.trouble(client, "show_signature"))
+            self.assertIn("did you mean", await self.trouble(client, "show_signature", name="x", nam="x"))
+            self.assertIn("rmsnorm_h64",
+                          await self.trouble(client, "show_signature", name="rmsnorm_h6x4"))
+            self.assertIn("arguments.limit",
+                          await self.trouble(client, "submit", solution="x", limit=0))
+            self.assertIn("leaves the folder",
+                          await self.trouble(client, "check", files={"../x": ""}))
+            self.assertIn("leaves the root", await self.trouble(client, "check", folder="../x"))
+            self.assertIn("solution.json",
+                          await self.trouble(client, "check", files={"a.cpp": ""}))
+            self.assertIn("verdict", await self.trouble(client, "explain_verdict", id=99))
+            with self.assertRaises(MCPError):
+                await client.call_tool("no_such_tool", {})
+
+    def test_stream(self):
+        """Without the client: what isn't protocol is refused as protocol, and the end is clean."""
+        lines = ["{", json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/list"}),
+                 json.dumps({"jsonrpc": "2.0", "id": 2, "method": "ping"})]
+        done = subprocess.run([FIB, *self.arguments], input="\n".join(lines) + "\n",
+                              capture_output=True, text=True, timeout=60)
+        answers = [json.loads(line) for line in done.stdout.splitlines()]
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual([answer["id"] for answer in answers], [None, 1, 2])
+        self.assertEqual([answer.get("error", {}).get("code") for answer in answers],
+                         [-32700, -32600, None])
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv[:1])
