@@ -101,15 +101,19 @@ void Capture::on_call(const Kernel& kernel, const KernelCall& call, double host_
   make_key(*signature.reader, call);
   if (options_.group == CaptureGroup::kCall) key_ = {static_cast<int64_t>(signature.calls)};
 
-  auto found = signature.groups.find(key_);
-  if (found == signature.groups.end()) {
-    if (signature.groups.size() >= options_.max_groups) {
-      ++signature.calls_uncaptured;
-      return;
+  if (signature.last_row == nullptr || signature.last_key != key_) {
+    auto found = signature.groups.find(key_);
+    if (found == signature.groups.end()) {
+      if (signature.groups.size() >= options_.max_groups) {
+        ++signature.calls_uncaptured;
+        return;
+      }
+      found = signature.groups.try_emplace(key_).first;
     }
-    found = signature.groups.try_emplace(key_).first;
+    signature.last_key = key_;
+    signature.last_row = &found->second;
   }
-  CapturedCall& row = found->second;
+  CapturedCall& row = *signature.last_row;
   ++row.calls;
   row.host_ns += host_ns;
   // A group's first call is often its smallest: lengths grow as requests go on. So the 2nd, the 4th

@@ -75,6 +75,9 @@ class Capture final : public CallTap {
   struct SignatureCalls {
     std::unique_ptr<CallReader> reader;
     std::unordered_map<std::vector<int64_t>, CapturedCall, KeyHash> groups;
+    // Of the last call: the layers of a step come one after the other with the same.
+    std::vector<int64_t> last_key;
+    CapturedCall* last_row = nullptr;
     std::set<std::vector<int64_t>> shapes_with_floats;
     uint64_t calls = 0, calls_uncaptured = 0;
     double host_ns = 0.0;
