@@ -1,7 +1,6 @@
-// What a capture of integers adds to decode steps of fib-tiny-moe, on one thread, where calls are timed
-// for the metrics anyway, as in a server. Blocks of a few
-// milliseconds with and without it alternate, and processor time is counted, so that neighbours on the
-// machine meet both alike.
+// What a capture of integers adds to decode steps of fib-tiny-moe, on one thread, where calls are
+// timed for the metrics anyway, as in a server. Blocks of a few milliseconds with and without it
+// alternate, and processor time is counted, so that neighbours on the machine meet both alike.
 
 #include <benchmark/benchmark.h>
 
