@@ -1,0 +1,62 @@
+#pragma once
+
+// Where candidates are tried: the seam between the search, which decides, and runners, judge and
+// store, which find out. Three stages with early kill: build, screen, judge. agents/search/live_bench.h
+// is the real one; tests have one that knows its answers.
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "harness/verdict.h"
+#include "leaderboard/run_archive.h"
+#include "signatures/trace.h"
+
+namespace fib::agents {
+
+struct BuiltCandidate {
+  bool compiles = false;
+  std::string log;       // errors, or warnings; shortened, with source lines
+  std::string code_key;  // hash of the normalised machine code: the same means the same program
+  Behaviour behaviour;   // what the binary says: registers, spills, code bytes
+  double build_s = 0.0;
+  std::shared_ptr<const void> handle;  // of the bench that built it
+};
+
+// Right or wrong on one small workload, and how fast against the baseline.
+struct Screening {
+  Verdict verdict;       // not stored; status says whether it is right
+  double speedup = 0.0;  // the baseline's time over its own; 0: not timed
+  double speedup_low = 0.0, speedup_high = 0.0;
+  double device_s = 0.0;
+};
+
+// The whole paired session over all workloads: the judge and the store are those of `fib submit`.
+struct Judgement {
+  std::vector<Verdict> verdicts;  // stored, without samples
+  std::vector<int64_t> verdict_ids;
+  bool passed = false;  // all of them
+  double speedup = 0.0, speedup_low = 0.0, speedup_high = 0.0;  // weighted geometric mean
+  Behaviour behaviour;
+  double device_s = 0.0;
+};
+
+class Bench {
+ public:
+  virtual ~Bench() = default;
+  virtual int devices() const = 0;
+  virtual int builders() const = 0;  // builds that may run at a time, beside measuring
+  // Thread-safe. Whatever a candidate does wrong is in the answer; an Error ends the run.
+  virtual Result<BuiltCandidate> build(const Solution& solution) = 0;
+  // `device` is 0 .. devices()-1; a device is asked for one thing at a time.
+  virtual Result<Screening> screen(int device, const Solution& solution,
+                                   const BuiltCandidate& built) = 0;
+  virtual Result<Judgement> judge(int device, const Solution& solution,
+                                  const BuiltCandidate& built) = 0;
+  // Measured afresh, in a fresh session, on fresh values: what a winner has to stand.
+  virtual Result<Judgement> confirm(int device, const Solution& solution,
+                                    const BuiltCandidate& built) = 0;
+};
+
+}  // namespace fib::agents
