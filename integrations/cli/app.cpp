@@ -139,6 +139,7 @@ int run_app(int argc, const char* const* argv, const Environment& environment, s
   add_quantize_command(app, action);
   add_kernels_command(app, action);
   add_mcp_command(app, action);
+  add_agent_command(app, action);
   point_to_global_options(app);
 
   try {

@@ -36,5 +36,6 @@ void add_bench_command(CLI::App& app, Action& action);
 void add_quantize_command(CLI::App& app, Action& action);
 void add_kernels_command(CLI::App& app, Action& action);
 void add_mcp_command(CLI::App& app, Action& action);
+void add_agent_command(CLI::App& app, Action& action);
 
 }  // namespace fib
