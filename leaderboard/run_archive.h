@@ -27,7 +27,8 @@ struct RunRecord {
   Json options;          // of the search, all that a resumed run has to have again
   RunState state = RunState::kRunning;
   std::string end_reason;          // "budget: 200 candidates", "nothing left to try", "interrupted"
-  std::string started, updated;    // local ISO 8601
+  std::string started, updated;    // local ISO 8601; set by the archive
+  double active_s = 0.0;           // in which a process had it, pauses left out
 };
 
 // How far a candidate came.
@@ -91,32 +92,50 @@ struct CandidateRecord {
   double speedup = 0.0, speedup_low = 0.0, speedup_high = 0.0;
   double screen_speedup = 0.0;  // over the baseline, on the small workload; 0: not screened
   bool is_confirmed = false;    // measured afresh as a winner; then the speedup is of that session
+  double judged_speedup = 0.0;  // of a confirmed one: what it was at first, so that shrinkage shows
   Behaviour behaviour;
   std::vector<int64_t> verdicts;  // ids in the store
   Json feedback;                  // what proposers are told of it (agents/feedback)
   ProposalCost cost;
   double build_s = 0.0, device_s = 0.0;
-  std::string timestamp;  // local ISO 8601, when its fate was sealed
+  double elapsed_s = 0.0;  // of the run when its fate was sealed, without the time it was stopped
+  std::string timestamp;   // local ISO 8601, when its fate was sealed
 };
 
-// Several processes may write; one archive may be shared by threads.
+// What a list shows of a run, without reading its candidates.
+struct RunTotals {
+  int64_t candidates = 0;
+  int64_t measured = 0;
+  double money = 0.0, device_s = 0.0;
+  std::optional<int64_t> best;  // number; by the lower end of the interval, the earliest of equals
+  double speedup = 0.0, speedup_low = 0.0, speedup_high = 0.0;  // of the best
+};
+
+// Several processes may write; one archive may be shared by threads. A run belongs to the archive
+// that began or resumed it, until it ends, the archive is closed or its process dies: only then can
+// another one resume it, and nobody else adds to it (leaderboard/run_lease.h).
 class RunArchive {
  public:
   // The store's file (leaderboard/store.h), created or migrated as there.
   static Result<std::unique_ptr<RunArchive>> open(const std::filesystem::path& store_file);
   ~RunArchive();
 
-  Result<int64_t> begin(const RunRecord& run);
+  Result<int64_t> begin(const RunRecord& run);  // running, whatever the record says
   Result<void> end(int64_t run, RunState state, std::string_view reason);
   Result<void> resume(int64_t run);  // kConflict: a living process has it
+  // A run that is said to be running, but that no living process has, was killed: it is stopped.
   Result<RunRecord> run(int64_t id) const;
   Result<std::vector<RunRecord>> runs() const;  // newest first
+  Result<RunTotals> totals(int64_t run) const;
 
-  // Commits. A number of a run is written once; the exchanges of a candidate come with it.
+  // Commits. A number of a run is written once; the exchanges of a candidate come with it. Errors:
+  // kConflict, the number is taken or the run isn't this archive's; kInvalidInput, a parent or a
+  // twin that doesn't come before it.
   Result<void> add(const CandidateRecord& candidate, const std::vector<Exchange>& exchanges = {});
   // A winner's second measurement replaces its numbers.
   Result<void> confirm(const CandidateRecord& candidate);
   Result<std::vector<CandidateRecord>> candidates(int64_t run) const;  // by number
+  Result<CandidateRecord> candidate(int64_t run, int64_t number) const;
   Result<std::vector<Exchange>> exchanges(int64_t run, int64_t number) const;
 
  private:
