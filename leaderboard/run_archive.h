@@ -98,8 +98,7 @@ struct CandidateRecord {
   Json feedback;                  // what proposers are told of it (agents/feedback)
   ProposalCost cost;
   double build_s = 0.0, device_s = 0.0;
-  double elapsed_s = 0.0;  // of the run when its fate was sealed, without the time it was stopped
-  std::string timestamp;   // local ISO 8601, when its fate was sealed
+  std::string timestamp;  // local ISO 8601, when its fate was sealed
 };
 
 // What a list shows of a run, without reading its candidates.
