@@ -145,13 +145,16 @@ void Connection::take_head() {
            .authorization = text_of(message[http::field::authorization]),
            .content_type = text_of(message[http::field::content_type]),
            .is_local = is_local_ && !is_forwarded(message)};
+  for (const auto& field : message) {
+    head_.fields.emplace_back(text_of(field.name_string()), text_of(field.value()));
+  }
   if (admission_ == Admission::kTurnedAway)
     return refuse({.status = 503,
                    .message = "The server has as many connections as it may have.",
                    .type = "server_error",
                    .code = "too_many_connections",
                    .retry_after_s = 1});
-  if (auto answer = services_.routes.screen(head_)) {
+  if (auto answer = services_.handler.screen(head_)) {
     // A body that is not read can't be told from the next request.
     if (!parser_->http.is_done()) closes_after_ = true;
     begin_answer();
@@ -166,7 +169,7 @@ void Connection::take_head() {
 void Connection::take_request() {
   begin_answer();
   const std::string body = std::move(parser_->http.get().body());
-  services_.routes.handle(head_, body, shared_from_this());
+  services_.handler.handle(head_, body, shared_from_this());
 }
 
 void Connection::begin_answer() {
@@ -177,7 +180,7 @@ void Connection::begin_answer() {
 void Connection::refuse(const ApiError& error) {
   begin_answer();
   closes_after_ = true;
-  reply(error_reply(error));
+  reply(services_.handler.refusal(error));
 }
 
 void Connection::read_ended(const ErrorCode& error) {
@@ -203,11 +206,11 @@ bool Connection::keeps_alive() const {
 }
 
 std::string Connection::header(int status, std::string_view content_type) const {
-  return fmt::format(
-      "HTTP/1.1 {} {}\r\nDate: {:%a, %d %b %Y %H:%M:%S} GMT\r\nContent-Type: {}\r\n"
-      "Connection: {}\r\n",
-      status, text_of(http::obsolete_reason(static_cast<http::status>(status))),
-      fmt::gmtime(std::time(nullptr)), content_type, keeps_alive() ? "keep-alive" : "close");
+  return fmt::format("HTTP/1.1 {} {}\r\nDate: {:%a, %d %b %Y %H:%M:%S} GMT\r\n{}Connection: {}\r\n",
+                     status, text_of(http::obsolete_reason(static_cast<http::status>(status))),
+                     fmt::gmtime(std::time(nullptr)),
+                     content_type.empty() ? "" : fmt::format("Content-Type: {}\r\n", content_type),
+                     keeps_alive() ? "keep-alive" : "close");
 }
 
 void Connection::reply(HttpReply reply) {
@@ -225,7 +228,9 @@ void Connection::start_stream(std::string_view content_type) {
   if (stage_ == Stage::kClosed) return;
   is_chunked_ = parser_->http.get().version() >= 11;
   if (!is_chunked_) closes_after_ = true;  // the end of the connection is the end of the answer
-  std::string text = header(200, content_type) + "Cache-Control: no-cache\r\n";
+  // The second is for proxies that gather what they pass on.
+  std::string text =
+      header(200, content_type) + "Cache-Control: no-cache\r\nX-Accel-Buffering: no\r\n";
   if (is_chunked_) text += "Transfer-Encoding: chunked\r\n";
   closes_after_ = !keeps_alive();
   write(text + "\r\n");
@@ -243,7 +248,7 @@ void Connection::finish_stream() {
 }
 
 void Connection::answer_complete(int status) {
-  services_.metrics.response_sent(status);
+  services_.handler.response_sent(status);
   is_complete_ = true;
   gone_ = nullptr;
   if (!is_writing_) after_answer();

@@ -15,9 +15,7 @@
 #include <string_view>
 
 #include "integrations/serving/http/exchange.h"
-#include "integrations/serving/http/metrics.h"
-#include "integrations/serving/http/routes.h"
-#include "integrations/serving/http/server.h"
+#include "integrations/serving/http/http_server.h"
 
 namespace fib {
 
@@ -25,8 +23,7 @@ class Connection : public Exchange, public std::enable_shared_from_this<Connecti
  public:
   enum class Admission { kServed, kTurnedAway };  // one too many gets 503, whatever it asks
   struct Services {                               // outlives the connection's closing
-    Routes& routes;
-    Metrics& metrics;
+    HttpHandler& handler;
     const ServerLimits& limits;
     std::function<void(Connection&)> on_closed;  // called once, on the strand
   };

@@ -1,12 +1,16 @@
 #pragma once
 
-// One HTTP request and the way back to whoever sent it; what routes see of a connection.
+// One HTTP request and the way back to whoever sent it; what handlers see of a connection.
 
 #include <functional>
+#include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
+
+#include "integrations/serving/http/api_error.h"
 
 namespace fib {
 
@@ -17,11 +21,15 @@ struct HttpHead {
   std::string authorization;  // header fields; empty where absent
   std::string content_type;
   bool is_local = false;  // from this machine, and not for somebody else
+  std::vector<std::pair<std::string, std::string>> fields;  // all header fields, in their order
+
+  // Of the fields of that name, whatever its case.
+  std::vector<std::string_view> values_of(std::string_view name) const;
 };
 
 struct HttpReply {
   int status = 200;
-  std::string content_type = "application/json";
+  std::string content_type = "application/json";  // empty: there is no body
   std::string body;
   std::vector<std::pair<std::string, std::string>> headers;  // beside type, length and connection
 };
@@ -45,6 +53,24 @@ class Exchange {
 
   // Runs `work` on the strand, soon. From any thread.
   virtual void post(std::function<void()> work) = 0;
+};
+
+// What the requests of a server's connections are handed to. From any of the server's threads.
+class HttpHandler {
+ public:
+  virtual ~HttpHandler() = default;
+
+  // What can be answered before the body is read: a wrong path, method, key or type of body.
+  virtual std::optional<HttpReply> screen(const HttpHead& head) const = 0;
+  // Answers what screen() let pass; on the exchange's strand.
+  virtual void handle(const HttpHead& head, std::string_view body,
+                      std::shared_ptr<Exchange> exchange) = 0;
+  // Requests that are refused before a handler sees them: too long, too slow, no HTTP at all.
+  virtual HttpReply refusal(const ApiError& error) const = 0;
+
+  // For statistics.
+  virtual void response_sent(int /*status*/) {}
+  virtual void connections_changed(int /*by*/) {}
 };
 
 }  // namespace fib

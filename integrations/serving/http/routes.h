@@ -27,14 +27,16 @@ struct RoutesConfig {
   KernelControl kernels;
 };
 
-class Routes {
+class Routes : public HttpHandler {
  public:
   Routes(RoutesConfig config, GenerationServices services, const ChatTemplate& chat_template);
 
-  // What can be answered before the body is read: a wrong path, method, key or type of body.
-  std::optional<HttpReply> screen(const HttpHead& head) const;
-  // Answers what screen() let pass; on the exchange's strand.
-  void handle(const HttpHead& head, std::string_view body, std::shared_ptr<Exchange> exchange);
+  std::optional<HttpReply> screen(const HttpHead& head) const override;
+  void handle(const HttpHead& head, std::string_view body,
+              std::shared_ptr<Exchange> exchange) override;
+  HttpReply refusal(const ApiError& error) const override { return error_reply(error); }
+  void response_sent(int status) override { services_.metrics.response_sent(status); }
+  void connections_changed(int by) override { services_.metrics.connections_changed(by); }
 
   // From now on /health says 503, and nothing new is generated. From any thread.
   void begin_drain() { is_draining_ = true; }

@@ -2,30 +2,18 @@
 
 // The OpenAI-compatible HTTP server in front of an Engine.
 
-#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <string>
 
 #include "integrations/serving/engine/engine.h"
+#include "integrations/serving/http/http_server.h"
 #include "integrations/serving/http/kernel_control.h"
 #include "integrations/serving/http/metrics.h"
 #include "integrations/serving/http/openai_request.h"
 #include "integrations/serving/tokenizer/tokenizer.h"
 
 namespace fib {
-
-struct ServerLimits {
-  int connections = 1024;           // more get 503
-  size_t header_bytes = 16 << 10;   // of a request; more: 431
-  size_t body_bytes = 4 << 20;      // more: 413
-  size_t buffered_bytes = 1 << 20;  // of a stream that its client doesn't read; more: it is cut
-  std::chrono::milliseconds header_timeout{10'000};  // from first byte to last; then 408
-  std::chrono::milliseconds body_timeout{60'000};    // likewise
-  std::chrono::milliseconds idle_timeout{75'000};    // between requests
-  std::chrono::milliseconds write_timeout{30'000};   // without the client taking a byte
-  std::chrono::milliseconds linger_timeout{2'000};   // for the client to take the last answer
-};
 
 struct ServerConfig {
   std::string host = "127.0.0.1";  // a name or an address
