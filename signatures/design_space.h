@@ -9,8 +9,10 @@
 //   },
 //   "constraints": ["TILE * STAGES <= 384", "hidden_size % TILE == 0"],
 //   "variations": {
-//     "dot": {"about": "the inner product",
-//             "alternatives": {"scalar": "variations/dot_scalar.inc", "lanes": "variations/dot_lanes.inc"}}
+//     "dot": {
+//       "about": "the inner product",
+//       "alternatives": {"scalar": "variations/dot_scalar.inc", "lanes": "variations/dot_lanes.inc"}
+//     }
 //   }
 //
 // A tunable is a macro: the sources have `#ifndef TILE`, `#define TILE 64`, `#endif`, and a
@@ -32,7 +34,7 @@ namespace fib {
 
 struct Tunable {
   std::string name;             // a macro: [A-Z][A-Z0-9_]*
-  std::vector<int64_t> values;  // at least one, each once, in the author's order
+  std::vector<int64_t> values;  // at least one, each once; neighbours are taken to behave alike
   int64_t initial = 0;          // one of them: what the sources have without a flag
   std::string about;
 };
@@ -57,7 +59,8 @@ struct DesignSpace {
 };
 
 // Empty where the manifest declares nothing. Errors name the field: an initial value that isn't
-// among the values, a block that no source has, an unknown name in a constraint.
+// among the values or isn't the sources', a block that no source has, a constraint that speaks of
+// no tunable, a flag that sets a tunable to none of its values.
 Result<DesignSpace> design_space_of(const Solution& solution);
 
 // A value for each tunable, in the space's order.
@@ -66,11 +69,15 @@ using Configuration = std::vector<int64_t>;
 // What the solution is set to: its flags, else the initial values.
 Result<Configuration> configuration_of(const Solution& solution, const DesignSpace& space);
 
+// Every name in the constraints is a tunable or a const axis of the signature.
+Result<void> check_constraints(const DesignSpace& space, const Signature& signature);
+
 // Whether the constraints hold for the signature's const axes.
 Result<bool> admits(const DesignSpace& space, const Configuration& configuration,
                     const Signature& signature);
 
-// The same solution set otherwise: only the flags of tunables change, so its key does.
+// The same solution set otherwise: only the flags of tunables change, so its key does. Initial
+// values need no flag, so each configuration has one key, whatever the solution was set to before.
 Result<Solution> with_configuration(const Solution& solution, const DesignSpace& space,
                                     const Configuration& configuration);
 

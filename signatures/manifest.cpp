@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <charconv>
 
+#include "signatures/design_space_json.h"
 #include "signatures/document.h"
 
 namespace fib {
@@ -121,6 +122,7 @@ Result<SolutionManifest> read_manifest_fields(const JsonView& view,
     }
   }
   if (const auto license = view.find("license")) manifest.license = FIB_TRY(license->string());
+  manifest.space = FIB_TRY(read_design_space(view, sources));
   return manifest;
 }
 
@@ -132,6 +134,7 @@ Json manifest_to_json(const SolutionManifest& manifest) {
   if (!manifest.kernels.empty()) json["kernels"] = manifest.kernels;
   if (!manifest.flags.empty()) json["flags"] = manifest.flags;
   if (!manifest.license.empty()) json["license"] = manifest.license;
+  write_design_space(manifest.space, json);
   return json;
 }
 

@@ -6,8 +6,8 @@
 
 namespace fib {
 
-// The fields target, entry, plan, kernels, flags and license of `view`, checked against the
-// paths of the sources. Other keys are the caller's business.
+// The fields target, entry, plan, kernels, flags, license, tunables, constraints and variations of
+// `view`, checked against the paths of the sources. Other keys are the caller's business.
 Result<SolutionManifest> read_manifest_fields(const JsonView& view,
                                               const std::vector<std::string>& sources);
 

@@ -6,6 +6,7 @@
 
 #include "signatures/base/file.h"
 #include "signatures/base/utf8.h"
+#include "signatures/design_space_json.h"
 #include "signatures/document.h"
 #include "signatures/manifest.h"
 
@@ -100,7 +101,8 @@ Result<Solution> read_solution_folder(const std::filesystem::path& folder) {
   const Json json = FIB_TRY(read_json_file(file));
   const JsonView root(json, file.string());
   FIB_CHECK(root.only_keys({"name", "signature", "author", "target", "description", "entry",
-                            "plan", "kernels", "flags", "sources", "license"}));
+                            "plan", "kernels", "flags", "sources", "license", "tunables",
+                            "constraints", "variations"}));
   Solution solution;
   solution.where = file.string();
   const JsonView name = FIB_TRY(root.at("name"));
@@ -138,6 +140,7 @@ Result<Solution> read_solution_folder(const std::filesystem::path& folder) {
   solution.target_hardware = {manifest.target};
   solution.entry_point = entry_point_of(manifest);
   solution.fib = manifest_to_json(manifest);
+  FIB_CHECK(check_design_space(manifest.space, solution, root));
   return solution;
 }
 
@@ -188,7 +191,8 @@ Result<SolutionManifest> manifest_of(const Solution& solution) {
                 "only solutions with a fib manifest (docs/solutions.md) run on this runner");
   }
   const JsonView view(solution.fib, solution.where, "/fib");
-  FIB_CHECK(view.only_keys({"target", "entry", "plan", "kernels", "flags", "license"}));
+  FIB_CHECK(view.only_keys({"target", "entry", "plan", "kernels", "flags", "license", "tunables",
+                            "constraints", "variations"}));
   std::vector<std::string> paths;
   for (const SourceFile& source : solution.sources) paths.push_back(source.path);
   return read_manifest_fields(view, paths);

@@ -11,7 +11,8 @@
 //     "kernels": ["rmsnorm<4096>"],   // cuda: name expressions; "{axis}" stands for a const axis
 //     "flags": ["-DUNROLL=4"],        // optional, from an allow-list (docs/solutions.md)
 //     "sources": ["kernel.cu", "plan.cpp"],  // every file that belongs to it
-//     "license": "Apache-2.0"
+//     "license": "Apache-2.0",
+//     "tunables": {...}, "constraints": [...], "variations": {...}  // signatures/design_space.h
 //   }
 //
 // Read strictly. In the Solution value the manifest's own fields live under `fib`.
@@ -20,6 +21,7 @@
 #include <string>
 #include <vector>
 
+#include "signatures/design_space.h"
 #include "signatures/trace.h"
 
 namespace fib {
@@ -32,6 +34,7 @@ struct SolutionManifest {
   std::vector<std::string> kernels; // cuda: name expressions, "{axis}" not yet replaced
   std::vector<std::string> flags;
   std::string license;
+  DesignSpace space;  // empty where nothing is declared as open
 };
 
 Result<Solution> read_solution_folder(const std::filesystem::path& folder);
