@@ -1,10 +1,10 @@
 #include "harness/judge.h"
 
-#include <fmt/chrono.h>
 #include <fmt/format.h>
 
 #include <cmath>
 
+#include "harness/local_time.h"
 #include "harness/roofline.h"
 
 namespace fib {
@@ -13,10 +13,6 @@ namespace {
 // NVML clocks-event reasons that are not throttling: idle, application clocks, sync boost,
 // display clock setting.
 constexpr uint32_t kHarmlessReasons = 0x1 | 0x2 | 0x10 | 0x100;
-
-std::string local_timestamp() {
-  return fmt::format("{:%Y-%m-%dT%H:%M:%S}", fmt::localtime(std::time(nullptr)));
-}
 
 Verdict verdict_frame(const Problem& problem, const Solution& solution, const DeviceInfo& device) {
   Verdict verdict;

@@ -132,10 +132,56 @@ CREATE INDEX pairs_by_contenders
   ON pairs (signature_id, hardware_id, candidate_id, incumbent_id, workload_id, verdict_id);
 )sql";
 
+// Searches. A candidate's document is kept whole; the columns beside it are what sums and the best
+// are found by. NULL stands for a number that isn't finite. `touched_s` is the Unix time at which
+// the process that has the run last wrote, or took it up: what lies between two is `active_s`.
+constexpr std::string_view kVersion3 = R"sql(
+CREATE TABLE runs (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  signature TEXT NOT NULL,
+  target TEXT NOT NULL,
+  hardware TEXT NOT NULL,
+  options TEXT NOT NULL,
+  state TEXT NOT NULL,
+  end_reason TEXT NOT NULL,
+  started TEXT NOT NULL,
+  updated TEXT NOT NULL,
+  active_s REAL NOT NULL,
+  touched_s REAL NOT NULL,
+  process INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE candidates (
+  id INTEGER PRIMARY KEY,
+  run_id INTEGER NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+  number INTEGER NOT NULL,
+  proposer TEXT NOT NULL,
+  fate TEXT NOT NULL,
+  solution_key TEXT NOT NULL,
+  speedup REAL,
+  speedup_low REAL,
+  speedup_high REAL,
+  money REAL,
+  device_s REAL,
+  document TEXT NOT NULL,
+  UNIQUE (run_id, number)
+) STRICT;
+CREATE INDEX candidates_by_speedup ON candidates (run_id, fate, speedup_low);
+
+CREATE TABLE exchanges (
+  candidate_id INTEGER NOT NULL REFERENCES candidates (id) ON DELETE CASCADE,
+  position INTEGER NOT NULL,
+  role TEXT NOT NULL,
+  content TEXT NOT NULL,
+  PRIMARY KEY (candidate_id, position)
+) STRICT;
+)sql";
+
 // The one list of migrations. Released entries are never edited: append the next version.
 constexpr std::array kMigrations = {
     Migration{1, kVersion1},
     Migration{2, kVersion2},
+    Migration{3, kVersion3},
 };
 
 }  // namespace

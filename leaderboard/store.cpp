@@ -3,16 +3,14 @@
 #include <fmt/format.h>
 
 #include <array>
-#include <chrono>
 #include <map>
 #include <mutex>
-#include <thread>
 
 #include "leaderboard/board_reader.h"
 #include "leaderboard/pair_table.h"
 #include "leaderboard/sample_blob.h"
-#include "leaderboard/schema.h"
 #include "leaderboard/sqlite.h"
+#include "leaderboard/store_file.h"
 #include "signatures/base/hash.h"
 
 namespace fib {
@@ -21,21 +19,6 @@ namespace {
 
 constexpr std::array kTimingModes = {TimingMode::kCold, TimingMode::kWarm, TimingMode::kGraph};
 constexpr std::array kClocks = {Clock::kCupti, Clock::kCudaEvents, Clock::kHost};
-
-// Switching a new file to WAL needs it alone for a moment, and SQLite doesn't wait for that by
-// itself: two processes that create the same store at once meet here.
-Result<void> use_wal(const Database& database) {
-  const auto deadline =
-      std::chrono::steady_clock::now() + std::chrono::milliseconds(kBusyTimeoutMs);
-  while (true) {
-    auto switched = database.run("PRAGMA journal_mode = WAL");
-    if (switched || switched.error().code != ErrorCode::kConflict ||
-        std::chrono::steady_clock::now() >= deadline) {
-      return switched;
-    }
-    std::this_thread::sleep_for(std::chrono::milliseconds(20));
-  }
-}
 
 // The id of the row of `table` whose `column` is `value`; inserted if it is new.
 Result<int64_t> intern(const Database& database, std::string_view table, std::string_view column,
@@ -131,9 +114,10 @@ Result<void> read_samples(const Database& database, Verdict& verdict) {
 }  // namespace
 
 struct Store::State {
-  explicit State(Database opened) : database(std::move(opened)) {}
+  explicit State(StoreFile opened)
+      : database(std::move(opened.database)), version(opened.schema_version) {}
   Database database;
-  int version = 0;
+  int version;
   std::mutex mutex;  // of one connection; processes are kept apart by SQLite
 };
 
@@ -142,13 +126,7 @@ Store::~Store() = default;
 
 Result<std::unique_ptr<Store>> Store::open(const std::filesystem::path& file) {
   std::unique_ptr<Store> store(new Store);
-  store->state_ = std::make_unique<State>(FIB_TRY(Database::open(file)));
-  const Database& database = store->state_->database;
-  store->state_->version = FIB_TRY(migrate(database, migrations()));
-  FIB_CHECK(use_wal(database));
-  // FULL: a verdict that was reported survives a power cut too. A commit costs about half a
-  // millisecond (tests/bench/bench_board), a verdict tens of them.
-  FIB_CHECK(database.script("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON"));
+  store->state_ = std::make_unique<State>(FIB_TRY(open_store_file(file)));
   return store;
 }
 
