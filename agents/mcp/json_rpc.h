@@ -18,7 +18,9 @@ enum class RpcCode : int {
   kMethodNotFound = -32601,
   kInvalidParams = -32602,
   kInternalError = -32603,
-  kUnsupportedProtocolVersion = -32022,  // defined by the Model Context Protocol
+  // Defined by the Model Context Protocol.
+  kHeaderMismatch = -32020,
+  kUnsupportedProtocolVersion = -32022,
 };
 
 // What a peer is told instead of a result.

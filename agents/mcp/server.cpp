@@ -3,8 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
-#include <atomic>
 #include <stdexcept>
 
 #include "agents/mcp/schema.h"
@@ -14,35 +12,13 @@ namespace fib::mcp {
 
 namespace {
 
-constexpr const char* kStatelessVersion = "2026-07-28";
-// What of the protocol we use is the same in both.
-constexpr std::array kSessionVersions = {"2025-11-25", "2025-06-18"};
-constexpr const char* kVersionKey = "io.modelcontextprotocol/protocolVersion";
-constexpr const char* kCapabilitiesKey = "io.modelcontextprotocol/clientCapabilities";
-constexpr const char* kServerInfoKey = "io.modelcontextprotocol/serverInfo";
-
-constexpr size_t kLongestQueue = 16;
 constexpr int64_t kListTtlMs = 3'600'000;  // tools don't change while a server runs
-
-Json supported_versions() {
-  Json versions = Json::array({kStatelessVersion});
-  for (const char* version : kSessionVersions) versions.push_back(version);
-  return versions;
-}
 
 RpcError invalid_params(std::string message) {
   return {.code = RpcCode::kInvalidParams, .message = std::move(message), .data = {}};
 }
 
-const Json* find_meta(const Json& params) {
-  const auto meta = params.find("_meta");
-  return meta != params.end() && meta->is_object() ? &*meta : nullptr;
-}
-
-bool names_version(const Json& params) {
-  const Json* meta = find_meta(params);
-  return meta != nullptr && meta->contains(kVersionKey);
-}
+RpcError refused(std::string message) { return {.message = std::move(message), .data = {}}; }
 
 Json text_block(const std::string& text) { return {{"type", "text"}, {"text", text}}; }
 
@@ -60,45 +36,48 @@ Json tool_to_json(const Tool& tool) {
 
 }  // namespace
 
-struct Server::Call {
-  Json id;
-  const Tool* tool = nullptr;
-  Json arguments = Json::object();
-  Json progress_token;  // null: the client wants to hear nothing
-  Era era = Era::kSession;
-  std::atomic<bool> is_cancelled = false;
-};
-
-Server::Server(ServerDescription description, std::vector<Tool> tools, Send send)
+Server::Server(ServerDescription description, std::vector<Tool> tools)
     : description_(std::move(description)),
       tools_(std::move(tools)),
-      send_(std::move(send)),
-      worker_([this] { work(); }) {}
+      queue_([this](Call& call) { run(call); }) {}
 
 Server::~Server() { abandon(); }
 
-void Server::receive(std::string_view text) {
+void Server::receive(const std::shared_ptr<Conversation>& conversation, std::string_view text,
+                     const Send& send) {
   const auto parsed = parse_message(text);
   if (const RpcRefusal* refusal = std::get_if<RpcRefusal>(&parsed)) {
-    send(error_message(refusal->id, refusal->error));
-    return;
+    return send(error_message(refusal->id, refusal->error));
   }
   const auto& message = std::get<std::optional<RpcMessage>>(parsed);
-  if (!message) return;
-  if (message->kind == RpcMessage::Kind::kRequest) {
-    answer(*message);
-  } else if (message->method == "notifications/cancelled") {
-    cancel(message->params);
+  if (message) receive(conversation, *message, send);
+}
+
+void Server::receive(const std::shared_ptr<Conversation>& conversation, const RpcMessage& message,
+                     const Send& send) {
+  if (message.kind == RpcMessage::Kind::kRequest) {
+    answer(conversation, message, send);
+  } else if (message.method == "notifications/cancelled") {
+    const auto id = message.params.find("requestId");
+    if (id == message.params.end()) return;
+    conversation->cancel(*id);
+    queue_.drop_cancelled();
   }
 }
 
-void Server::refuse_oversized(size_t limit_bytes) {
-  send(error_message({}, {.code = RpcCode::kInvalidRequest,
-                          .message = fmt::format("the message has more than {} bytes", limit_bytes),
-                          .data = {}}));
+void Server::cancel_all(Conversation& conversation) {
+  conversation.cancel_all();
+  queue_.drop_cancelled();
 }
 
-std::optional<RpcError> Server::refusal_of(const RpcMessage& message, Era era) const {
+void Server::abandon() {
+  for (const std::shared_ptr<Call>& call : queue_.end()) {
+    if (const auto conversation = call->conversation.lock()) conversation->remove(*call);
+  }
+}
+
+std::optional<RpcError> Server::refusal_of(const Conversation& conversation,
+                                           const RpcMessage& message, Era era) const {
   if (era == Era::kStateless) {
     const Json& meta = *find_meta(message.params);
     const Json& version = meta[kVersionKey];
@@ -109,15 +88,13 @@ std::optional<RpcError> Server::refusal_of(const RpcMessage& message, Era era) c
       return invalid_params(fmt::format("params._meta.{}: must be an object", kCapabilitiesKey));
     }
     if (version != kStatelessVersion) {
-      return RpcError{.code = RpcCode::kUnsupportedProtocolVersion,
-                      .message = "Unsupported protocol version",
-                      .data = {{"supported", supported_versions()}, {"requested", version}}};
+      return unsupported_version(version);
     }
     return std::nullopt;
   }
   if (message.method == "initialize") {
-    if (is_initialized_) {
-      return RpcError{.message = "initialize: this session is initialized already", .data = {}};
+    if (conversation.is_initialized()) {
+      return refused("initialize: this session is initialized already");
     }
     const auto version = message.params.find("protocolVersion");
     if (version == message.params.end() || !version->is_string()) {
@@ -128,63 +105,65 @@ std::optional<RpcError> Server::refusal_of(const RpcMessage& message, Era era) c
   if (message.method == "server/discover") {
     return invalid_params(fmt::format("params._meta.{}: is missing", kVersionKey));
   }
-  if (message.method != "ping" && !is_initialized_) {
-    return RpcError{
-        .message = fmt::format("{}: initialize comes first, or params._meta.{} with each request",
-                               message.method, kVersionKey),
-        .data = {}};
+  if (message.method != "ping" && !conversation.is_initialized()) {
+    return refused(fmt::format("{}: initialize comes first, or params._meta.{} with each request",
+                               message.method, kVersionKey));
   }
   return std::nullopt;
 }
 
-void Server::answer(const RpcMessage& message) {
-  const Era era = names_version(message.params) ? Era::kStateless : Era::kSession;
-  if (const auto refusal = refusal_of(message, era)) {
-    send(error_message(message.id, *refusal));
-    return;
-  }
+void Server::answer(const std::shared_ptr<Conversation>& conversation, const RpcMessage& message,
+                    const Send& send) {
+  const Era era = era_of(message);
+  const auto refuse = [&](const RpcError& error) { send(error_message(message.id, error)); };
   const auto reply = [&](Json result) {
     send(result_message(message.id, complete(std::move(result), era)));
   };
+  if (const auto refusal = refusal_of(*conversation, message, era)) return refuse(*refusal);
   if (message.method == "tools/call") {
-    call_tool(message, era);
+    if (const auto refusal = call_tool(conversation, message, era, send)) refuse(*refusal);
   } else if (message.method == "tools/list") {
     if (message.params.contains("cursor")) {
-      send(error_message(message.id, invalid_params("params.cursor: there is one page only")));
-      return;
+      return refuse(invalid_params("params.cursor: there is one page only"));
     }
-    Json tools = Json::array();
-    for (const Tool& tool : tools_) tools.push_back(tool_to_json(tool));
-    Json result{{"tools", std::move(tools)}};
-    if (era == Era::kStateless) result.update({{"ttlMs", kListTtlMs}, {"cacheScope", "private"}});
-    reply(std::move(result));
+    reply(list_tools(era));
   } else if (message.method == "initialize" && era == Era::kSession) {
+    conversation->initialize();
     reply(initialize(message.params));
   } else if (message.method == "ping" && era == Era::kSession) {
     reply(Json::object());
   } else if (message.method == "server/discover") {
-    reply({{"supportedVersions", supported_versions()},
-           {"capabilities", capabilities()},
-           {"instructions", description_.instructions},
-           {"ttlMs", kListTtlMs},
-           {"cacheScope", "private"}});
+    reply(discover());
   } else {
-    send(error_message(message.id,
-                       {.code = RpcCode::kMethodNotFound,
-                        .message = fmt::format("there is no method '{}'", message.method),
-                        .data = {}}));
+    refuse({.code = RpcCode::kMethodNotFound,
+            .message = fmt::format("there is no method '{}'", message.method),
+            .data = {}});
   }
 }
 
-Json Server::initialize(const Json& params) {
+Json Server::list_tools(Era era) const {
+  Json tools = Json::array();
+  for (const Tool& tool : tools_) tools.push_back(tool_to_json(tool));
+  Json result{{"tools", std::move(tools)}};
+  if (era == Era::kStateless) result.update({{"ttlMs", kListTtlMs}, {"cacheScope", "private"}});
+  return result;
+}
+
+Json Server::initialize(const Json& params) const {
   const Json& asked = params["protocolVersion"];
-  const bool is_known = std::find(kSessionVersions.begin(), kSessionVersions.end(),
-                                  asked.get<std::string>()) != kSessionVersions.end();
-  is_initialized_ = true;
+  const bool is_known = is_session_version(asked.get<std::string>());
   return {{"protocolVersion", is_known ? asked : Json(kSessionVersions.front())},
           {"capabilities", capabilities()},
           {"serverInfo", server_info()},
           {"instructions", description_.instructions}};
+}
+
+Json Server::discover() const {
+  return {{"supportedVersions", supported_versions()},
+          {"capabilities", capabilities()},
+          {"instructions", description_.instructions},
+          {"ttlMs", kListTtlMs},
+          {"cacheScope", "private"}};
 }
 
 Json Server::capabilities() const { return {{"tools", Json::object()}}; }
@@ -203,26 +182,28 @@ Json Server::complete(Json result, Era era) const {
   return result;
 }
 
-void Server::call_tool(const RpcMessage& message, Era era) {
-  const auto refuse = [&](RpcError error) { send(error_message(message.id, error)); };
+std::optional<RpcError> Server::call_tool(const std::shared_ptr<Conversation>& conversation,
+                                          const RpcMessage& message, Era era, const Send& send) {
   const auto name = message.params.find("name");
   if (name == message.params.end() || !name->is_string()) {
-    return refuse(invalid_params("params.name: must be a string"));
+    return invalid_params("params.name: must be a string");
   }
-  const auto tool = std::ranges::find(tools_, name->get<std::string>(), &Tool::name);
+  const std::string asked = name->get<std::string>();
+  const auto tool = std::ranges::find(tools_, asked, &Tool::name);
   if (tool == tools_.end()) {
-    const std::string asked = name->get<std::string>();
     std::vector<std::string_view> names;
     for (const Tool& known : tools_) names.push_back(known.name);
     const auto nearest = nearest_word(asked, names);
-    return refuse(
-        invalid_params(fmt::format("params.name: there is no tool '{}'{}", asked,
-                                   nearest ? fmt::format("; did you mean '{}'?", *nearest) : "")));
+    return invalid_params(
+        fmt::format("params.name: there is no tool '{}'{}", asked,
+                    nearest ? fmt::format("; did you mean '{}'?", *nearest) : ""));
   }
   auto call = std::make_shared<Call>();
   call->id = message.id;
   call->tool = &*tool;
   call->era = era;
+  call->send = send;
+  call->conversation = conversation;
   if (const auto given = message.params.find("arguments"); given != message.params.end()) {
     call->arguments = *given;
   }
@@ -231,27 +212,30 @@ void Server::call_tool(const RpcMessage& message, Era era) {
     if (token.is_string() || token.is_number_integer()) call->progress_token = token;
   }
   if (tool->pace == Tool::Pace::kQuick) {
+    const std::lock_guard lock(quick_mutex_);
     send(tool_answer(*call));
-    return;
+    return std::nullopt;
   }
-  std::string trouble;
-  {
-    std::lock_guard lock(mutex_);
-    if (queue_.size() >= kLongestQueue) {
-      trouble = fmt::format("{} calls are waiting already; ask again later", kLongestQueue);
-    } else if (!in_flight_.emplace(message.id.dump(), call).second) {
-      trouble = "id: a request with this id is being worked on";
-    } else {
-      queue_.push_back(call);
-    }
-  }
-  if (!trouble.empty()) return refuse({.message = trouble, .data = {}});
-  changed_.notify_all();
+  if (!conversation->add(call)) return refused("id: a request with this id is being worked on");
+  const CallQueue::Admission admission = queue_.push(call);
+  if (admission == CallQueue::Admission::kQueued) return std::nullopt;
+  conversation->remove(*call);
+  return refused(
+      admission == CallQueue::Admission::kFull
+          ? fmt::format("{} calls are waiting already; ask again later", CallQueue::kLongest)
+          : "the server is ending");
+}
+
+void Server::run(Call& call) {
+  const Json answer = call.is_cancelled ? Json() : tool_answer(call);
+  if (const auto conversation = call.conversation.lock()) conversation->remove(call);
+  // Whoever cancels a request is owed no answer to it.
+  if (!call.is_cancelled) call.send(answer);
 }
 
 // A bug of ours costs its own call only: what was measured before it is stored and the client may
 // go on.
-Json Server::tool_answer(const Call& call) {
+Json Server::tool_answer(const Call& call) const {
   try {
     return result_message(call.id, tool_result(call));
   } catch (const std::logic_error& bug) {
@@ -262,7 +246,7 @@ Json Server::tool_answer(const Call& call) {
 }
 
 // Wrong arguments and failures are results, so that the model that called sees them.
-Json Server::tool_result(const Call& call) {
+Json Server::tool_result(const Call& call) const {
   double last = -1.0;
   const ToolCall surroundings{
       .on_progress =
@@ -270,11 +254,11 @@ Json Server::tool_result(const Call& call) {
             // Work of several stages runs side by side; what a client is told only grows.
             if (call.progress_token.is_null() || now.done <= last) return;
             last = now.done;
-            send(notification_message("notifications/progress",
-                                      {{"progressToken", call.progress_token},
-                                       {"progress", now.done},
-                                       {"total", now.total},
-                                       {"message", now.message}}));
+            call.send(notification_message("notifications/progress",
+                                           {{"progressToken", call.progress_token},
+                                            {"progress", now.done},
+                                            {"total", now.total},
+                                            {"message", now.message}}));
           },
       .cancelled = [&call] { return call.is_cancelled.load(); }};
   const auto run = [&]() -> Result<ToolAnswer> {
@@ -294,50 +278,8 @@ Json Server::tool_result(const Call& call) {
   return complete(std::move(result), call.era);
 }
 
-void Server::cancel(const Json& params) {
-  const auto id = params.find("requestId");
-  if (id == params.end()) return;
-  std::lock_guard lock(mutex_);
-  // A request that was answered meanwhile is nothing unusual.
-  if (const auto found = in_flight_.find(id->dump()); found != in_flight_.end()) {
-    found->second->is_cancelled = true;
-  }
-}
-
-void Server::work() {
-  while (true) {
-    std::shared_ptr<Call> call;
-    {
-      std::unique_lock lock(mutex_);
-      changed_.wait(lock, [this] { return is_ending_ || !queue_.empty(); });
-      if (queue_.empty()) return;
-      call = queue_.front();
-      queue_.pop_front();
-    }
-    const Json answer = call->is_cancelled ? Json() : tool_answer(*call);
-    {
-      std::lock_guard lock(mutex_);
-      in_flight_.erase(call->id.dump());
-    }
-    // Whoever cancels a request is owed no answer to it.
-    if (!call->is_cancelled) send(answer);
-  }
-}
-
-void Server::abandon() {
-  {
-    std::lock_guard lock(mutex_);
-    queue_.clear();
-    for (auto& [id, call] : in_flight_) call->is_cancelled = true;
-    is_ending_ = true;
-  }
-  changed_.notify_all();
-  if (worker_.joinable()) worker_.join();
-}
-
-void Server::send(const Json& message) {
-  std::lock_guard lock(send_mutex_);
-  send_(message);
+Json oversized_message(size_t limit_bytes) {
+  return error_message({}, refused(fmt::format("the message has more than {} bytes", limit_bytes)));
 }
 
 }  // namespace fib::mcp

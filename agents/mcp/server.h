@@ -1,23 +1,21 @@
 #pragma once
 
-// A Model Context Protocol server that offers tools, without a transport: texts come in through
-// receive(), messages go out through `send`.
+// A Model Context Protocol server that offers tools, without a transport: messages come in through
+// receive(), with a way back for what they bring about.
 //
 // Two eras of the protocol are served side by side, as its revision 2026-07-28 describes for
 // "dual-era" servers: a request whose `_meta` names a protocol version stands for itself, and any
 // other belongs to the session that `initialize` opens (2025-11-25 and 2025-06-18).
 
-#include <condition_variable>
-#include <deque>
-#include <functional>
-#include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <string_view>
-#include <thread>
 #include <vector>
 
+#include "agents/mcp/call_queue.h"
+#include "agents/mcp/conversation.h"
 #include "agents/mcp/json_rpc.h"
 #include "agents/mcp/tool.h"
 
@@ -30,50 +28,43 @@ struct ServerDescription {
 
 class Server {
  public:
-  // From any thread, one at a time; must not call back.
-  using Send = std::function<void(const Json& message)>;
-
-  Server(ServerDescription description, std::vector<Tool> tools, Send send);
+  Server(ServerDescription description, std::vector<Tool> tools);
   ~Server();
-  Server(const Server&) = delete;
-  Server& operator=(const Server&) = delete;
 
-  // One message, from one thread. Returns without waiting for slow tools.
-  void receive(std::string_view text);
-  // A message that the transport didn't take in: too long to be one.
-  void refuse_oversized(size_t limit_bytes);
-  // The client is gone: interrupts what runs, answers nothing more, and returns once it has ended.
+  // One message. From any thread; returns without waiting for slow tools.
+  void receive(const std::shared_ptr<Conversation>& conversation, std::string_view text,
+               const Send& send);
+  void receive(const std::shared_ptr<Conversation>& conversation, const RpcMessage& message,
+               const Send& send);
+  // The client is gone: what it waits for is dropped, what runs is interrupted.
+  void cancel_all(Conversation& conversation);
+  // Interrupts what runs, answers no slow call any more, and returns once it has ended.
   void abandon();
 
  private:
-  enum class Era { kSession, kStateless };
-  struct Call;  // a slow tool's, queued or running
-
-  void answer(const RpcMessage& message);
-  std::optional<RpcError> refusal_of(const RpcMessage& message, Era era) const;
-  void call_tool(const RpcMessage& message, Era era);
-  void cancel(const Json& params);
-  Json initialize(const Json& params);
+  void answer(const std::shared_ptr<Conversation>& conversation, const RpcMessage& message,
+              const Send& send);
+  std::optional<RpcError> refusal_of(const Conversation& conversation, const RpcMessage& message,
+                                     Era era) const;
+  std::optional<RpcError> call_tool(const std::shared_ptr<Conversation>& conversation,
+                                    const RpcMessage& message, Era era, const Send& send);
+  Json list_tools(Era era) const;
+  Json initialize(const Json& params) const;
+  Json discover() const;
   Json complete(Json result, Era era) const;
-  Json tool_answer(const Call& call);  // the whole message
-  Json tool_result(const Call& call);
+  Json tool_answer(const Call& call) const;  // the whole message
+  Json tool_result(const Call& call) const;
   Json capabilities() const;
   Json server_info() const;
-  void work();
-  void send(const Json& message);
+  void run(Call& call);
 
   const ServerDescription description_;
   const std::vector<Tool> tools_;
-  const Send send_;
-  bool is_initialized_ = false;
-
-  std::mutex send_mutex_;
-  std::mutex mutex_;  // of everything below
-  std::condition_variable changed_;
-  std::deque<std::shared_ptr<Call>> queue_;
-  std::map<std::string, std::shared_ptr<Call>> in_flight_;  // by id, as JSON text
-  bool is_ending_ = false;
-  std::thread worker_;
+  std::mutex quick_mutex_;  // tools of one pace never run side by side
+  CallQueue queue_;
 };
+
+// A message that a transport didn't take in: too long to be one.
+Json oversized_message(size_t limit_bytes);
 
 }  // namespace fib::mcp

@@ -4,6 +4,8 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <memory>
+#include <mutex>
 #include <ostream>
 #include <string>
 
@@ -17,8 +19,8 @@ constexpr size_t kReadBytes = 64 << 10;
 // Cuts what comes in into lines.
 class LineReader {
  public:
-  LineReader(Server& server, size_t longest_bytes)
-      : server_(server), longest_bytes_(longest_bytes) {}
+  LineReader(Server& server, const Send& send, size_t longest_bytes)
+      : server_(server), send_(send), longest_bytes_(longest_bytes) {}
 
   void take(std::string_view bytes) {
     while (!bytes.empty()) {
@@ -42,15 +44,17 @@ class LineReader {
 
   void finish_line() {
     if (is_too_long_) {
-      server_.refuse_oversized(longest_bytes_);
+      send_(oversized_message(longest_bytes_));
     } else if (line_.find_first_not_of(" \t\r") != std::string::npos) {
-      server_.receive(line_);
+      server_.receive(conversation_, line_, send_);
     }
     line_.clear();
     is_too_long_ = false;
   }
 
   Server& server_;
+  const Send& send_;
+  const std::shared_ptr<Conversation> conversation_ = std::make_shared<Conversation>();
   const size_t longest_bytes_;
   std::string line_;
   bool is_too_long_ = false;
@@ -58,13 +62,16 @@ class LineReader {
 
 }  // namespace
 
-Server::Send line_writer(std::ostream& out) {
-  return [&out](const Json& message) { out << dump_json(message) << "\n" << std::flush; };
+Send line_writer(std::ostream& out) {
+  return [&out, mutex = std::make_shared<std::mutex>()](const Json& message) {
+    const std::lock_guard lock(*mutex);
+    out << dump_json(message) << "\n" << std::flush;
+  };
 }
 
-void serve_lines(Server& server, int in, const std::function<bool()>& should_stop,
+void serve_lines(Server& server, int in, const Send& send, const std::function<bool()>& should_stop,
                  size_t longest_bytes) {
-  LineReader reader(server, longest_bytes);
+  LineReader reader(server, send, longest_bytes);
   std::string buffer(kReadBytes, '\0');
   while (!should_stop()) {
     pollfd input{.fd = in, .events = POLLIN, .revents = 0};

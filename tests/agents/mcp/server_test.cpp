@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <sstream>
 #include <stdexcept>
@@ -19,6 +20,11 @@ using ::testing::HasSubstr;
 constexpr const char* kMeta =
     R"("_meta": {"io.modelcontextprotocol/protocolVersion": "2026-07-28",
                  "io.modelcontextprotocol/clientCapabilities": {}})";
+
+std::string one_line(std::string text) {
+  std::replace(text.begin(), text.end(), '\n', ' ');
+  return text;
+}
 
 // A server with an `echo`, a `wait` that ends when it is told or cancelled, and a `bug`.
 class McpServer : public ::testing::Test {
@@ -41,8 +47,7 @@ class McpServer : public ::testing::Test {
                   .output_schema = {{"type", "object"}},
                   .run = [](const Json&, const ToolCall&) -> Result<ToolAnswer> {
                     throw std::logic_error("impossible");
-                  }}},
-                [this](const Json& message) { take(message); }) {}
+                  }}}) {}
 
   Result<ToolAnswer> wait(const ToolCall& call) {
     call.on_progress({.done = 1, .total = 3, .message = "one"});
@@ -68,8 +73,9 @@ class McpServer : public ::testing::Test {
     changed_.wait(lock, [this] { return seen_ < sent_.size(); });
     return sent_[seen_++];
   }
+  void receive(const std::string& text) { server_.receive(conversation_, text, send_); }
   Json ask(const std::string& text) {
-    server_.receive(text);
+    receive(text);
     return next();
   }
   int code_of(const std::string& text) { return ask(text)["error"]["code"].get<int>(); }
@@ -88,6 +94,8 @@ class McpServer : public ::testing::Test {
   std::condition_variable changed_;
   std::vector<Json> sent_;
   size_t seen_ = 0;
+  const Send send_ = [this](const Json& message) { take(message); };
+  std::shared_ptr<Conversation> conversation_ = std::make_shared<Conversation>();
   Server server_;  // ends before what its tools use
 };
 
@@ -107,10 +115,10 @@ TEST_F(McpServer, RefusesWhatIsNoMessage) {
 }
 
 TEST_F(McpServer, SaysNothingToNotificationsAndResponses) {
-  server_.receive(R"({"jsonrpc": "2.0", "method": "notifications/initialized"})");
-  server_.receive(R"({"jsonrpc": "2.0", "method": "notifications/unheard-of"})");
-  server_.receive(R"({"jsonrpc": "2.0", "method": "notifications/cancelled"})");
-  server_.receive(R"({"jsonrpc": "2.0", "id": 9, "result": {}})");
+  receive(R"({"jsonrpc": "2.0", "method": "notifications/initialized"})");
+  receive(R"({"jsonrpc": "2.0", "method": "notifications/unheard-of"})");
+  receive(R"({"jsonrpc": "2.0", "method": "notifications/cancelled"})");
+  receive(R"({"jsonrpc": "2.0", "id": 9, "result": {}})");
   EXPECT_EQ(unseen(), 0u);
 }
 
@@ -201,7 +209,7 @@ TEST_F(McpServer, ABugCostsItsOwnCallOnly) {
 
 TEST_F(McpServer, AnswersOthersWhileASlowToolRuns) {
   initialize();
-  server_.receive(R"({"jsonrpc": "2.0", "id": 1, "method": "tools/call",
+  receive(R"({"jsonrpc": "2.0", "id": 1, "method": "tools/call",
                       "params": {"name": "wait", "_meta": {"progressToken": "p"}}})");
   const Json first = next(), second = next();
   EXPECT_EQ(first["method"], "notifications/progress");
@@ -219,13 +227,13 @@ TEST_F(McpServer, AnswersOthersWhileASlowToolRuns) {
 TEST_F(McpServer, OwesNoAnswerToWhatWasCancelled) {
   initialize();
   for (const char* id : {"1", "2"}) {
-    server_.receive(R"({"jsonrpc": "2.0", "id": )" + std::string(id) +
+    receive(R"({"jsonrpc": "2.0", "id": )" + std::string(id) +
                     R"(, "method": "tools/call", "params": {"name": "wait"}})");
   }
   waiting_.wait(0);
   // The second waits in the queue, and never runs.
   for (const char* id : {"2", "1"}) {
-    server_.receive(R"({"jsonrpc": "2.0", "method": "notifications/cancelled",
+    receive(R"({"jsonrpc": "2.0", "method": "notifications/cancelled",
                         "params": {"requestId": )" +
                     std::string(id) + "}}");
   }
@@ -235,16 +243,85 @@ TEST_F(McpServer, OwesNoAnswerToWhatWasCancelled) {
   EXPECT_EQ(unseen(), 0u);
 }
 
-TEST_F(McpServer, AClientThatVanishesInterruptsWhatRuns) {
+TEST_F(McpServer, KnowsConversationsApart) {
+  const auto other = std::make_shared<Conversation>();
   initialize();
+  const std::string wait =
+      R"({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "wait"}})";
+  server_.receive(other, wait, send_);
+  EXPECT_EQ(next()["error"]["code"], -32600) << "only the first has been initialized";
+  server_.receive(
+      other, R"({"jsonrpc": "2.0", "id": 0, "method": "initialize",
+                 "params": {"protocolVersion": "2025-11-25"}})",
+      send_);
+  next();
+  receive(wait);
+  waiting_.wait(0);
+  // The same id is another call's there, and to cancel it doesn't touch the first.
+  server_.receive(other, wait, send_);
+  EXPECT_FALSE(other->is_idle());
+  server_.receive(other, R"({"jsonrpc": "2.0", "method": "notifications/cancelled",
+                             "params": {"requestId": 1}})",
+                  send_);
+  EXPECT_TRUE(other->is_idle());
+  EXPECT_FALSE(conversation_->is_idle());
+  may_end_ = true;
+  EXPECT_EQ(next()["result"]["content"][0]["text"], "waited");
+}
+
+TEST_F(McpServer, LetsGoOfTheWayBackToAClientThatIsGone) {
+  initialize();
+  const std::string wait =
+      R"({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "wait", )" +
+      std::string(kMeta) + "}}";
+  receive(wait);
+  waiting_.wait(0);
+  for (const bool is_server_ending : {false, true}) {
+    const auto gone = std::make_shared<Conversation>();
+    std::weak_ptr<int> way_back;
+    {
+      const auto held = std::make_shared<int>();
+      way_back = held;
+      server_.receive(gone, wait, [held](const Json&) { FAIL() << "nobody is there"; });
+    }
+    EXPECT_FALSE(way_back.expired()) << "it waits for the first";
+    if (is_server_ending) {
+      server_.abandon();
+    } else {
+      server_.cancel_all(*gone);
+    }
+    EXPECT_TRUE(way_back.expired());
+  }
+  EXPECT_EQ(waiting_, 1);
+  EXPECT_THAT(ask(wait)["error"]["message"].get<std::string>(), HasSubstr("ending"));
+}
+
+TEST_F(McpServer, BoundsHowManyWait) {
+  initialize();
+  const auto wait = [](size_t id) {
+    return R"({"jsonrpc": "2.0", "method": "tools/call", "params": {"name": "wait"}, "id": )" +
+           std::to_string(id) + "}";
+  };
+  receive(wait(0));
+  waiting_.wait(0);
+  for (size_t id = 1; id <= CallQueue::kLongest; ++id) receive(wait(id));
+  EXPECT_EQ(unseen(), 0u);
+  EXPECT_THAT(ask(wait(99))["error"]["message"].get<std::string>(), HasSubstr("waiting already"));
+  // Whose turn will never come takes no place.
+  receive(R"({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 1}})");
+  receive(wait(99));
+  EXPECT_EQ(unseen(), 0u);
+}
+
+TEST_F(McpServer, AClientThatVanishesInterruptsWhatRuns) {
   int ends[2];
   ASSERT_EQ(::pipe(ends), 0);
-  const std::string line =
-      R"({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "wait"}})"
-      "\n\n";
+  const std::string line = R"({"jsonrpc": "2.0", "id": 1, "method": "tools/call",)"
+                           R"( "params": {"name": "wait", )" +
+                           one_line(kMeta) + "}}\n\n";
   ASSERT_EQ(::write(ends[1], line.data(), line.size()), static_cast<ssize_t>(line.size()));
   ::close(ends[1]);
-  serve_lines(server_, ends[0], [] { return false; });
+  serve_lines(server_, ends[0], send_, [] { return false; });
   ::close(ends[0]);
   EXPECT_EQ(waiting_, ended_);
   EXPECT_EQ(unseen(), 0u);
@@ -258,7 +335,7 @@ TEST_F(McpServer, RefusesLinesThatAreTooLong) {
   ASSERT_EQ(::write(ends[1], lines.data(), lines.size()), static_cast<ssize_t>(lines.size()));
   ::close(ends[1]);
   serve_lines(
-      server_, ends[0], [] { return false; }, 64);
+      server_, ends[0], send_, [] { return false; }, 64);
   ::close(ends[0]);
   EXPECT_THAT(next()["error"]["message"].get<std::string>(), HasSubstr("more than 64 bytes"));
   EXPECT_EQ(next()["id"], 1);
