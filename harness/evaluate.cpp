@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "harness/paired_session.h"
+#include "harness/solo_session.h"
 #include "harness/thread_pool.h"
 #include "signatures/base/hash.h"
 
@@ -213,23 +214,11 @@ class EvaluationRun {
     const std::shared_ptr<const PosedProblem> posed = FIB_TRY(item.posed.get());
     const ExpectedSource expected = FIB_TRY(expected_of(*posed));
     progress("measure", label);
-    MeasureRequest request{.contenders = {built.artifact},
-                           .problem = posed->problem,
-                           .value_sets = posed->value_sets,
-                           .expected = expected,
-                           .config = options_.measure};
-    request.config.seed = posed->session_seed;
-    const std::vector<ContenderOutcome> outcomes = FIB_TRY(session->measure(request));
-    // By now in memory, unless the candidate failed before it was ever asked for.
-    const Result<ExpectedPtr> yardstick =
-        outcomes.front().checks.empty() ? Result<ExpectedPtr>(nullptr) : expected(0);
-    Verdict verdict = judge({.problem = posed->problem,
-                             .solution = solution,
-                             .artifact = *built.artifact,
-                             .device = session->device(),
-                             .outcome = outcomes.front(),
-                             .inputs = posed->value_sets.front(),
-                             .expected = yardstick ? yardstick->get() : nullptr});
+    Verdict verdict = FIB_TRY(measure_alone(*session, {.solution = solution,
+                                                       .artifact = built.artifact,
+                                                       .posed = *posed,
+                                                       .expected = expected,
+                                                       .config = options_.measure}));
     if (jobs_[item.job].incumbent) pair(session, item, built.artifact, *posed, verdict);
     for (const std::string& note : posed->notes) verdict.log += note + "\n";
     return finish(std::move(verdict), item, start);

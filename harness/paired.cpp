@@ -79,6 +79,26 @@ std::optional<PairedEstimate> judge_pair(std::span<const Sample> samples, double
   return estimate;
 }
 
+std::optional<SpeedupEstimate> estimate_speedup(std::span<const Sample> candidate,
+                                                std::span<const Sample> incumbent) {
+  std::map<uint32_t, double> incumbent_ns;
+  for (const Sample& sample : incumbent) incumbent_ns[sample.round] = sample.time_ns;
+  std::vector<double> ratios;
+  for (const Sample& sample : candidate) {
+    const auto other = incumbent_ns.find(sample.round);
+    if (other == incumbent_ns.end()) continue;
+    if (sample.time_ns <= kUnmeasurableNs || other->second <= kUnmeasurableNs) continue;
+    ratios.push_back(std::log(other->second / sample.time_ns));
+  }
+  const auto rounds = static_cast<int64_t>(ratios.size());
+  const auto speedup = log_ratio(std::move(ratios));
+  if (!speedup) return std::nullopt;
+  return SpeedupEstimate{.speedup = std::exp(speedup->median),
+                         .speedup_low = std::exp(speedup->low),
+                         .speedup_high = std::exp(speedup->high),
+                         .rounds = rounds};
+}
+
 MeasureConfig paired_config(const MeasureConfig& alone) {
   MeasureConfig config = alone;
   config.modes = {TimingMode::kCold};

@@ -52,6 +52,15 @@ struct PairedEstimate {
 std::optional<PairedEstimate> judge_pair(std::span<const Sample> samples,
                                          double least_floor = kLeastNoiseFloor);
 
+// How much faster one of two contenders is, without a control: no noise floor is known, so it says
+// what is worth a closer look, and never who won. 95 %, and nothing below six rounds of both.
+struct SpeedupEstimate {
+  double speedup = 1.0, speedup_low = 1.0, speedup_high = 1.0;
+  int64_t rounds = 0;
+};
+std::optional<SpeedupEstimate> estimate_speedup(std::span<const Sample> candidate,
+                                                std::span<const Sample> incumbent);
+
 // How a pair is timed where a solution alone is timed as `alone` says: cold only, more closely, and
 // as long for each contender.
 MeasureConfig paired_config(const MeasureConfig& alone);
