@@ -6,15 +6,11 @@
 #include <map>
 #include <utility>
 
+#include "leaderboard/weighting.h"
+
 namespace fib {
 
 namespace {
-
-// Half width of a 95 % interval in standard errors.
-constexpr double kZ95 = 1.96;
-
-// A workload that was never seen in traffic still counts, next to nothing.
-constexpr double kLeastWeight = 1e-9;
 
 double weight_of(const BoardInput& input, const Standing& standing) {
   return std::max(input.workloads[standing.workload].weight, kLeastWeight);

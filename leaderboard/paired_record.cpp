@@ -3,17 +3,9 @@
 #include <algorithm>
 #include <cmath>
 
+#include "leaderboard/weighting.h"
+
 namespace fib {
-
-namespace {
-
-// Half width of a 95 % interval in standard errors.
-constexpr double kZ95 = 1.96;
-
-// A workload that was never seen in traffic still counts, next to nothing.
-constexpr double kLeastWeight = 1e-9;
-
-}  // namespace
 
 std::optional<PairedRecord> paired_record_of(const Verdict& verdict) {
   if (verdict.paired == PairedResult::kNone) return std::nullopt;

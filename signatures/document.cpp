@@ -5,14 +5,13 @@
 #include <algorithm>
 #include <utility>
 
+#include "signatures/ascii.h"
 #include "signatures/base/suggest.h"
 
 namespace fib {
 namespace {
 
 bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
-
 }  // namespace
 
 bool is_identifier(std::string_view name) {

@@ -8,6 +8,7 @@
 #include <initializer_list>
 #include <utility>
 
+#include "signatures/ascii.h"
 #include "signatures/expression_node.h"
 
 namespace fib {
@@ -23,8 +24,6 @@ constexpr size_t kMaxLength = 4096;
 bool is_name_start(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
 }
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
-
 struct FunctionRule {
   std::string_view name;
   size_t min_arguments;

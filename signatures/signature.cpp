@@ -14,7 +14,7 @@ const T* find_named(const std::vector<T>& items, std::string_view name) {
   return it == items.end() ? nullptr : &*it;
 }
 
-bool contains(const std::vector<std::string>& names, std::string_view name) {
+bool has_name(const std::vector<std::string>& names, std::string_view name) {
   return std::find(names.begin(), names.end(), name) != names.end();
 }
 
@@ -50,12 +50,12 @@ const TensorSpec* Signature::find_input(std::string_view input) const {
 const TensorSpec* Signature::find_output(std::string_view output) const {
   return find_named(outputs, output);
 }
-bool Signature::is_weight(std::string_view input) const { return contains(fib.weights, input); }
+bool Signature::is_weight(std::string_view input) const { return has_name(fib.weights, input); }
 bool Signature::is_host_visible(std::string_view input) const {
-  return contains(fib.host_visible, input);
+  return has_name(fib.host_visible, input);
 }
 bool Signature::is_capacity(std::string_view axis) const {
-  return contains(fib.capacity_axes, axis);
+  return has_name(fib.capacity_axes, axis);
 }
 double Signature::parameter(std::string_view parameter, double fallback) const {
   const auto it = fib.parameters.find(std::string(parameter));

@@ -23,7 +23,7 @@ namespace fs = std::filesystem;
 
 constexpr const char* kArchiveSuffix = ".tar.zst";
 
-struct Exported {
+struct ExportedPackage {
   BuiltPackage package;
   fs::path archive, wheel;  // empty: not asked for
 };
@@ -50,12 +50,12 @@ fs::path folder_of(const ExportArgs& args) {
   return args.folder.has_filename() ? args.folder : args.folder.parent_path();
 }
 
-Result<Exported> build(const Context& context, const ExportArgs& args, const PackageSpec& spec) {
+Result<ExportedPackage> build(const Context& context, const ExportArgs& args, const PackageSpec& spec) {
   const PackageBuildOptions options = FIB_TRY(package_build_options(context));
   const fs::path folder = folder_of(args);
   ProgressLine progress(context.err, context.interactivity);
   progress.show("compiling");
-  Exported exported{
+  ExportedPackage exported{
       .package = FIB_TRY(build_package(
           spec, options, folder, [&](size_t done, size_t total, std::string_view what) {
             progress.show(fmt::format("compiling {} of {}: {}", done, total, what));
@@ -92,7 +92,7 @@ std::string platforms(const ExportSelection& selection) {
 }
 
 void print_package(const Context& context, const ExportArgs& args, const ExportSelection& selection,
-                   const Exported& exported) {
+                   const ExportedPackage& exported) {
   const size_t measured = selection.buckets_measured();
   context.out << fmt::format(
       "{}: {} for {}, {}\n", context.out_style.bold(folder_of(args).string()),
@@ -164,7 +164,7 @@ Result<int> export_package(const Context& context, const ExportArgs& args) {
     if (context.json()) print_json(context, selection_to_json(args, selection));
     return kExitPassed;
   }
-  const Exported exported = FIB_TRY(build(context, args, spec_of(selection)));
+  const ExportedPackage exported = FIB_TRY(build(context, args, spec_of(selection)));
   if (!context.json()) {
     print_notes(context, exported.package.notes);
     if (!args.is_explained) print_winners(context, selection);

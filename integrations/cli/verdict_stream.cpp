@@ -13,7 +13,7 @@ namespace fib {
 
 namespace {
 
-constexpr size_t kLogLines = 6;
+constexpr size_t kBriefLogLines = 6;
 constexpr size_t kStatusWidth = 6;  // "PASSED"
 constexpr size_t kTimeWidth = 15;   // "3.21 µs ±0.4 %"
 constexpr size_t kRateWidth = 12;   // "45.2 TFLOP/s"
@@ -71,14 +71,14 @@ void VerdictStream::print_failure(const Verdict& verdict) {
     return;
   }
   last_failure_ = failure;
-  context_.out << first_lines(verdict.message, kLogLines, indent);
-  context_.out << context_.out_style.dim(first_lines(verdict.log, kLogLines, indent + "| "));
+  context_.out << first_lines(verdict.message, kBriefLogLines, indent);
+  context_.out << context_.out_style.dim(first_lines(verdict.log, kBriefLogLines, indent + "| "));
 }
 
 void VerdictStream::print_pair_note(const Verdict& verdict) {
   if (verdict.paired_note.empty() || verdict.paired_note == last_failure_) return;
   last_failure_ = verdict.paired_note;
-  context_.out << context_.out_style.dim(first_lines(verdict.paired_note, kLogLines, "      "));
+  context_.out << context_.out_style.dim(first_lines(verdict.paired_note, kBriefLogLines, "      "));
 }
 
 void VerdictStream::print(const Verdict& verdict) {

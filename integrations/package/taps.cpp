@@ -7,10 +7,10 @@
 namespace fib {
 namespace {
 
-using Clock = std::chrono::steady_clock;
+using SteadyClock = std::chrono::steady_clock;
 
-double ns_since(Clock::time_point start) {
-  return std::chrono::duration<double, std::nano>(Clock::now() - start).count();
+double ns_since(SteadyClock::time_point start) {
+  return std::chrono::duration<double, std::nano>(SteadyClock::now() - start).count();
 }
 
 class RecordedGraph final : public DeviceGraph {
@@ -20,7 +20,7 @@ class RecordedGraph final : public DeviceGraph {
       : graph_(std::move(graph)), calls_(std::move(calls)), timed_(std::move(timed)), taps_(taps) {}
 
   Result<void> launch() override {
-    const auto start = Clock::now();
+    const auto start = SteadyClock::now();
     FIB_CHECK(graph_->launch());
     taps_.show(calls_, ns_since(start));
     if (timed_) taps_.passed(*timed_);
@@ -106,7 +106,7 @@ Result<void> TapList::run(Kernel& kernel, SolutionViews& views, const KernelCall
     return {};
   }
   if (taps_.empty()) return kernel.run(call);
-  const auto start = Clock::now();
+  const auto start = SteadyClock::now();
   const Kernel* shown = FIB_TRY(enqueue(kernel, views, call));
   const double host_ns = ns_since(start);
   for (CallTap* tap : taps_) tap->on_call(*shown, call, host_ns);

@@ -7,7 +7,7 @@
 namespace fib {
 namespace {
 
-constexpr int64_t kSpinNs = 2'000'000;  // longer than between the calls of a batch
+constexpr int64_t kSpinBetweenCallsNs = 2'000'000;  // longer than between the calls of a batch
 constexpr int64_t kChunksPerThread = 4; // evens out threads that start late
 
 void nothing(int64_t, int64_t, void*) {}
@@ -43,7 +43,7 @@ void WorkerPool::run(int64_t count, int64_t grain, FibBody body, void* context) 
   if (sleepers_.load() > 0) futex_wake_all(generation_, FutexScope::kThreads);
   work();
   // The threads are running by now and their last chunks are short: no sleeping here.
-  while (!spin_for(busy_, 0, kSpinNs)) {
+  while (!spin_for(busy_, 0, kSpinBetweenCallsNs)) {
   }
 }
 
@@ -62,7 +62,7 @@ void WorkerPool::work() {
 void WorkerPool::serve() {
   uint32_t seen = 0;
   for (;;) {
-    if (!spin_for(generation_, seen + 1, kSpinNs)) {
+    if (!spin_for(generation_, seen + 1, kSpinBetweenCallsNs)) {
       sleepers_.fetch_add(1);
       while (generation_.load() == seen) futex_wait(generation_, seen, -1, FutexScope::kThreads);
       sleepers_.fetch_sub(1);

@@ -10,7 +10,7 @@ namespace {
 
 constexpr size_t kMaxNameBytes = 4096;
 constexpr int32_t kMaxArguments = 1024;
-constexpr const char* kWhere = "plan.cpp";
+constexpr const char* kPlanSource = "plan.cpp";
 
 // What the callbacks write into. The first trouble is the one that counts; after it nothing more
 // is kept, so a plan without end costs time but no memory.
@@ -29,7 +29,7 @@ class Collector {
   }
 
   Result<LaunchPlan> finish() && {
-    if (trouble_) return fail(ErrorCode::kInvalidInput, *trouble_, kWhere);
+    if (trouble_) return fail(ErrorCode::kInvalidInput, *trouble_, kPlanSource);
     return std::move(plan_);
   }
 

@@ -16,6 +16,8 @@
 
 namespace fib {
 
+inline constexpr size_t kTensorMapAlignment = 64;  // of a CUtensorMap, as the driver requires
+
 struct PlannedArgument {
   // A pointer, by-value bytes, or a tensor map.
   std::variant<FibPlanPointer, std::vector<std::byte>, FibPlanTensorMap> value;

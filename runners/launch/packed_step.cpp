@@ -8,7 +8,6 @@
 namespace fib {
 namespace {
 
-constexpr size_t kTensorMapAlignment = 64;  // CUtensorMap, as the driver requires
 constexpr size_t kArgumentAlignment = 16;   // the largest of a kernel parameter's own
 
 size_t round_up(size_t value, size_t multiple) {

@@ -17,7 +17,7 @@ constexpr Dimensions kMaxBlock = {1024, 1024, 64};
 constexpr uint64_t kMaxThreads = 1024;
 constexpr uint64_t kMaxCluster = 8;  // what every device with clusters can do
 constexpr int32_t kFirstWithClusters = 9;
-constexpr size_t kPointerBytes = 8, kTensorMapBytes = 128, kTensorMapAlignment = 64;
+constexpr size_t kPointerBytes = 8, kTensorMapBytes = 128;
 
 // Bits of an element, by CUtensorMapDataType.
 constexpr std::array<uint64_t, 14> kTensorMapBits = {8,  16, 32, 32, 64, 64, 16,

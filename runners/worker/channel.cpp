@@ -15,10 +15,10 @@ namespace {
 constexpr size_t kHeaderBytes = 4;
 constexpr size_t kMaxDescriptors = 64;
 // What both sides call the message in errors.
-constexpr const char* kWhere = "worker channel";
+constexpr const char* kChannel = "worker channel";
 
 Failure other_end_is_gone() {
-  return fail(ErrorCode::kWorkerLost, "the other end hung up", kWhere);
+  return fail(ErrorCode::kWorkerLost, "the other end hung up", kChannel);
 }
 
 // Waits until the socket is ready. Rounded up, so that it doesn't spin in the last millisecond.
@@ -28,7 +28,7 @@ Result<void> wait_for(int fd, short events, Deadline deadline) {
     if (deadline != Deadline::max()) {
       const auto left =
           std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
-      if (left.count() <= 0) return fail(ErrorCode::kTimeout, "the deadline has passed", kWhere);
+      if (left.count() <= 0) return fail(ErrorCode::kTimeout, "the deadline has passed", kChannel);
       patience_ms = static_cast<int>(std::min<long long>(left.count(), INT_MAX));
     }
     pollfd wait{fd, events, 0};
@@ -94,7 +94,7 @@ Result<void> Channel::send(const Json& body, std::span<const int> fds, Deadline 
     return fail(ErrorCode::kInvalidInput,
                 fmt::format("a message of {} bytes and {} descriptors; at most {} and {}",
                             text.size(), fds.size(), kMaxMessageBytes, kMaxDescriptors),
-                kWhere);
+                kChannel);
   }
   const std::string message = length_prefix(text.size()) + text;
   ControlBuffer control;
@@ -143,13 +143,13 @@ Result<Message> Channel::receive(Deadline deadline) {
   const size_t bytes = length_of(pending_);
   if (bytes > kMaxMessageBytes) {
     return fail(ErrorCode::kInvalidInput,
-                fmt::format("a message of {} bytes; at most {}", bytes, kMaxMessageBytes), kWhere);
+                fmt::format("a message of {} bytes; at most {}", bytes, kMaxMessageBytes), kChannel);
   }
   FIB_CHECK(read_more(kHeaderBytes + bytes, deadline));
   const std::string message = std::exchange(pending_, {});
   std::vector<FileDescriptor> fds = std::exchange(pending_fds_, {});
   Message result;
-  result.body = FIB_TRY(parse_json(std::string_view(message).substr(kHeaderBytes), kWhere));
+  result.body = FIB_TRY(parse_json(std::string_view(message).substr(kHeaderBytes), kChannel));
   for (FileDescriptor& fd : fds) result.fds.push_back(fd.release());
   return result;
 }

@@ -10,7 +10,7 @@
 namespace fib {
 namespace {
 
-constexpr const char* kWhere = "plan request";
+constexpr const char* kRequest = "plan request";
 constexpr size_t kAlignment = 64;
 
 size_t align(size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
@@ -133,7 +133,7 @@ Result<PlanMessage> write_plan_message(const PlanProblemValue& problem) {
 }
 
 Result<PlanProblemValue> read_plan_message(Message& message) {
-  const JsonView view(message.body, kWhere);
+  const JsonView view(message.body, kRequest);
   if (message.fds.size() != 1) return view.error("one descriptor is expected");
   const auto bytes = static_cast<size_t>(FIB_TRY(FIB_TRY(view.at("memory_bytes")).integer()));
   const SharedMemory memory =

@@ -12,7 +12,7 @@
 namespace fib {
 namespace {
 
-constexpr const char* kWhere = "plan.cpp";
+constexpr const char* kPlanSource = "plan.cpp";
 constexpr const char* kEntry = "fib_plan_entry";
 // Room for the plan of any size that is allowed, twice, and for host copies of the inputs.
 constexpr size_t kMemoryBytes = size_t{4} << 30;
@@ -61,11 +61,11 @@ Result<FibPlanEntry> load(const char* object) {
   FIB_CHECK(enter_sandbox(policy));
   void* handle = ::dlopen(object, RTLD_NOW | RTLD_LOCAL);
   if (handle == nullptr) {
-    return fail(ErrorCode::kInvalidInput, fmt::format("can't be loaded: {}", ::dlerror()), kWhere);
+    return fail(ErrorCode::kInvalidInput, fmt::format("can't be loaded: {}", ::dlerror()), kPlanSource);
   }
   void* entry = ::dlsym(handle, kEntry);
   if (entry == nullptr) {
-    return fail(ErrorCode::kInvalidInput, fmt::format("exports no {}", kEntry), kWhere,
+    return fail(ErrorCode::kInvalidInput, fmt::format("exports no {}", kEntry), kPlanSource,
                 "end it with FIB_EXPORT_PLAN(your_function)");
   }
   return reinterpret_cast<FibPlanEntry>(entry);
@@ -87,7 +87,7 @@ Result<Json> answer(const Result<FibPlanEntry>& entry, Message& message) {
   const Json first = plan_to_json(FIB_TRY(collect(*entry, problem)));
   const auto second = collect(*entry, problem);
   if (!second || plan_to_json(*second) != first) {
-    return fail(ErrorCode::kInvalidInput, "gave two different plans for one problem", kWhere,
+    return fail(ErrorCode::kInvalidInput, "gave two different plans for one problem", kPlanSource,
                 "a plan may depend on nothing but its problem");
   }
   return Json{{"plan", first}};
@@ -121,7 +121,7 @@ Result<LaunchPlan> PlanProcess::plan(const PlanProblemValue& problem, Deadline d
                       : std::move(reply).error();
   if (error.code == ErrorCode::kTimeout) error.message = "gave no plan before the deadline";
   if (error.code == ErrorCode::kWorkerLost) error.message = "crashed: " + error.message;
-  error.where = kWhere;
+  error.where = kPlanSource;
   return fail(std::move(error));
 }
 

@@ -16,7 +16,7 @@ Failure unsupported(const JsonView& view, std::string message) {
               "only byte-level BPE tokenizers are read");
 }
 
-Result<bool> flag(const JsonView& view, std::string_view key) {
+Result<bool> model_flag(const JsonView& view, std::string_view key) {
   const auto member = view.find(key);
   return member ? member->boolean() : Result<bool>(false);
 }
@@ -54,7 +54,7 @@ Result<BpeModel> BpeModel::read(const JsonView& model) {
   BpeModel bpe;
   FIB_CHECK(bpe.read_vocabulary(model));
   FIB_CHECK(bpe.read_merges(model));
-  bpe.fuses_unknown_ = FIB_TRY(flag(model, "fuse_unk"));
+  bpe.fuses_unknown_ = FIB_TRY(model_flag(model, "fuse_unk"));
   return bpe;
 }
 
@@ -105,7 +105,7 @@ Result<void> BpeModel::read_merges(const JsonView& model) {
   }
 
   whole_words_.clear();
-  if (!FIB_TRY(flag(model, "ignore_merges"))) return {};
+  if (!FIB_TRY(model_flag(model, "ignore_merges"))) return {};
   for (const auto& [piece, token] : vocabulary_)
     if (std::optional<std::string> bytes = bytes_of_piece(piece))
       whole_words_.emplace(*std::move(bytes), token);

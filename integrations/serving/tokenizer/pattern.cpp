@@ -35,7 +35,7 @@ std::string message_of(int error) {
   return reinterpret_cast<const char*>(text.data());
 }
 
-PCRE2_SPTR units(std::string_view text) { return reinterpret_cast<PCRE2_SPTR>(text.data()); }
+PCRE2_SPTR code_units(std::string_view text) { return reinterpret_cast<PCRE2_SPTR>(text.data()); }
 
 }  // namespace
 
@@ -56,7 +56,7 @@ Result<Pattern> Pattern::compile(std::string_view expression, Syntax syntax) {
   PCRE2_SIZE offset = 0;
   auto code = std::make_unique<Code>();
   code->handle.reset(
-      pcre2_compile(units(expression), expression.size(), options, &error, &offset, nullptr));
+      pcre2_compile(code_units(expression), expression.size(), options, &error, &offset, nullptr));
   if (!code->handle)
     return fail(ErrorCode::kInvalidInput,
                 fmt::format("cannot compile the pattern '{}': {} at byte {}", expression,
@@ -94,7 +94,7 @@ Result<std::vector<TextRange>> Pattern::Matcher::find_all(std::string_view text)
   std::vector<TextRange> ranges;
   size_t at = 0;
   while (at <= text.size()) {
-    const int status = pcre2_match(state_->code, units(text), text.size(), at, PCRE2_NO_UTF_CHECK,
+    const int status = pcre2_match(state_->code, code_units(text), text.size(), at, PCRE2_NO_UTF_CHECK,
                                    state_->data.get(), state_->context.get());
     if (status == PCRE2_ERROR_NOMATCH) break;
     if (status < 0)
