@@ -7,7 +7,7 @@ from pathlib import Path
 ROOMS = ("signatures", "reference", "workloads", "harness", "runners", "leaderboard", "agents",
          "integrations", "tests")
 DATA_FOLDERS = re.compile(
-    r"leaderboard/solutions/|tests/(.*/)?(fixtures|exploits|consumers|(\w+_)?candidates)/")
+    r"leaderboard/solutions/|tests/(.*/)?(fixtures|exploits|consumers|solutions|(\w+_)?candidates)/")
 CPP_SUFFIXES = (".h", ".hpp", ".cpp")
 CODE_SUFFIXES = CPP_SUFFIXES + (".cu", ".cuh", ".py", ".js", ".css", ".html", ".sh", ".cmake")
 

@@ -1,4 +1,4 @@
-// rmsnorm, deliberately plain: output = x * weight / sqrt(mean(x^2) + eps), one row after the other.
+// rmsnorm, deliberately plain: output = x * weight / sqrt(mean(x^2) + eps), row after row.
 // hidden_states [batch_size, hidden_size] bf16, weight [hidden_size] bf16 -> output like the input.
 //
 // A design space for `fib agent run`: blocks can be exchanged for those under variations/, macros
