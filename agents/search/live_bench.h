@@ -4,9 +4,9 @@
 // judged on all of them, and what the judge says goes into the store, as `fib submit --against`
 // has it. docs/agents.md, "How candidates are tried", tells the same in words.
 //
-// What a candidate does wrong (it doesn't compile, crashes, hangs, cheats) is in the answer, and the
-// next one meets a fresh worker. A session that broke for no fault of its own is opened again; an
-// Error is left for what no candidate can be blamed for: no disk, no device, no store.
+// What a candidate does wrong (it doesn't compile, crashes, hangs, cheats) is in the answer, and
+// the next one meets a fresh worker. A session that broke for no fault of its own is opened again;
+// an Error is left for what no candidate can be blamed for: no disk, no device, no store.
 
 #include <memory>
 #include <string>
