@@ -113,28 +113,6 @@ std::map<std::string, PairedSummary> summaries_of(const EvaluationReport& report
 
 }  // namespace
 
-std::string shortened(std::string_view text, const TextLimit& limit) {
-  size_t end = 0, lines = 0;
-  while (end < text.size() && lines < limit.lines) {
-    const size_t line_end = std::min(text.find('\n', end), text.size() - 1) + 1;
-    if (line_end > limit.bytes) break;
-    end = line_end;
-    ++lines;
-  }
-  if (end == text.size()) return std::string(text);
-  if (end == 0) {  // one line that is too long by itself: cut where no character is broken
-    end = std::min(limit.bytes, text.size());
-    while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;
-  }
-  return fmt::format("{}... {} more bytes", text.substr(0, end), text.size() - end);
-}
-
-std::string time_in_words(double ns) {
-  if (ns < 1e3) return fmt::format("{:.3g} ns", ns);
-  if (ns < 1e6) return fmt::format("{:.4g} us", ns / 1e3);
-  return fmt::format("{:.4g} ms", ns / 1e6);
-}
-
 Json verdict_row(const Verdict& verdict) {
   Json row{{"id", verdict.id},
            {"signature", verdict.signature},

@@ -7,16 +7,9 @@
 #include <vector>
 
 #include "agents/mcp/workbench.h"
+#include "agents/text.h"
 
 namespace fib::mcp {
-
-// At most `lines` lines and `bytes` bytes, cut at a line's end where possible and saying so.
-struct TextLimit {
-  size_t lines = 60, bytes = 6000;
-};
-std::string shortened(std::string_view text, const TextLimit& limit);
-
-std::string time_in_words(double ns);  // "12.3 us"
 
 // A row: id, workload, status, time, error, roofline, pair.
 Json verdict_row(const Verdict& verdict);
