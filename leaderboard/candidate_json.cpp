@@ -134,6 +134,7 @@ Json candidate_to_json(const CandidateRecord& candidate) {
       {"speedup_high", number_to_json(candidate.speedup_high)},
       {"screen_speedup", number_to_json(candidate.screen_speedup)},
       {"is_confirmed", candidate.is_confirmed},
+      {"judged_speedup", number_to_json(candidate.judged_speedup)},
       {"behaviour", behaviour_to_json(candidate.behaviour)},
       {"verdicts", candidate.verdicts},
       {"feedback", candidate.feedback},

@@ -48,18 +48,21 @@ struct Refusal {
   std::string reason;   // a word to count by: "unchanged", "malformed", "path", "timeout", "budget",
                         // "exhausted", "rate-limit", "crash", "tried-before"
   std::string message;  // a sentence
+  bool operator==(const Refusal&) const = default;
 };
 
 struct ProposalCost {
   double seconds = 0.0;  // of waiting
   int64_t prompt_tokens = 0, answer_tokens = 0;
   double money = 0.0;  // in the currency of the price list
+  bool operator==(const ProposalCost&) const = default;
 };
 
 // One thing said to a model or a program, or by it.
 struct Exchange {
   std::string role;     // "system", "user", "assistant", "stdin", "stdout", "stderr", "error"
   std::string content;  // as it was sent or received
+  bool operator==(const Exchange&) const = default;
 };
 
 // What a search places candidates by, besides their time. 0 or empty: not known.
@@ -71,6 +74,7 @@ struct Behaviour {
   int64_t code_bytes = 0;
   double roofline_fraction = 0.0;
   std::string bound;  // "memory", "compute"
+  bool operator==(const Behaviour&) const = default;
 };
 
 struct CandidateRecord {
@@ -99,6 +103,7 @@ struct CandidateRecord {
   ProposalCost cost;
   double build_s = 0.0, device_s = 0.0;
   std::string timestamp;  // local ISO 8601, when its fate was sealed
+  bool operator==(const CandidateRecord&) const = default;
 };
 
 // What a list shows of a run, without reading its candidates.

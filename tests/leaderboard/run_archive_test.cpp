@@ -15,6 +15,12 @@
 #include "tests/leaderboard/store_fixture.h"
 
 namespace fib {
+
+// What a failed comparison shows.
+void PrintTo(const CandidateRecord& candidate, std::ostream* out) {
+  *out << dump_json(candidate_to_json(candidate));
+}
+
 namespace {
 
 using namespace fib::testing;
@@ -93,11 +99,6 @@ CandidateRecord full_candidate(int64_t run, int64_t number) {
   return candidate;
 }
 
-// The document names every field: equal documents are equal records.
-void expect_same(const CandidateRecord& read, const CandidateRecord& written) {
-  EXPECT_EQ(candidate_to_json(read).dump(), candidate_to_json(written).dump());
-}
-
 class RunArchiveTest : public ::testing::Test {
  protected:
   ScratchFolder folder_;
@@ -136,10 +137,10 @@ TEST_F(RunArchiveTest, KeepsEveryFieldOfACandidate) {
   const auto archive = open_archive(file_);
   const int64_t run = archive->begin(make_run()).value();
   ASSERT_TRUE(archive->add(full_candidate(run, 4)));
-  expect_same(archive->candidate(run, 4).value(), full_candidate(run, 4));
+  EXPECT_EQ(archive->candidate(run, 4).value(), full_candidate(run, 4));
   const CandidateRecord empty{.run = run};
   ASSERT_TRUE(archive->add(empty));
-  expect_same(archive->candidate(run, 0).value(), empty);
+  EXPECT_EQ(archive->candidate(run, 0).value(), empty);
   EXPECT_FALSE(archive->candidate(run, 0)->duplicate_of);
   EXPECT_TRUE(archive->candidate(run, 0)->feedback.is_null());
 }
@@ -206,7 +207,7 @@ TEST_F(RunArchiveTest, AConfirmationReplacesTheNumbers) {
   afresh.is_confirmed = true;
   afresh.stage = CandidateStage::kConfirmed;
   ASSERT_TRUE(archive->confirm(afresh));
-  expect_same(archive->candidate(run, 0).value(), afresh);
+  EXPECT_EQ(archive->candidate(run, 0).value(), afresh);
   EXPECT_EQ(archive->totals(run)->speedup, 1.5);
   EXPECT_EQ(archive->exchanges(run, 0)->size(), 1u);
 
@@ -435,8 +436,9 @@ TEST_F(RunArchiveTest, TwoProcessesSearchInOneStore) {
     EXPECT_EQ(status, 0);
   }
   const auto archive = open_archive(file_);
-  ASSERT_EQ(archive->runs()->size(), 2u);
-  for (const RunRecord& run : archive->runs().value()) {
+  const std::vector<RunRecord> runs = archive->runs().value();
+  ASSERT_EQ(runs.size(), 2u);
+  for (const RunRecord& run : runs) {
     EXPECT_EQ(run.state, RunState::kFinished);
     EXPECT_EQ(archive->totals(run.id)->candidates, kEach);
   }

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "leaderboard/run_archive.h"
 #include "signatures/base/file.h"
 #include "tests/leaderboard/store_fixture.h"
 
@@ -129,6 +130,37 @@ TEST(Schema, OpensAPairOfVersion2) {
   EXPECT_EQ(pairs->at(0).speedup_high, 1.3);
   EXPECT_TRUE(pairs->at(0).is_confirmed);
   EXPECT_EQ(store->get(1)->paired_samples.size(), 2u);
+}
+
+TEST(Schema, AStoreFromBeforeThereWereSearchesHasNoneAndTakesThem) {
+  for (const int version : {1, 2}) {
+    SCOPED_TRACE(version);
+    ScratchFolder folder;
+    ASSERT_NE(open_dump(folder, version), nullptr);
+    const auto archive = RunArchive::open(folder / "old.db").value();
+    EXPECT_TRUE(archive->runs()->empty());
+    const auto run = archive->begin({.signature = "rmsnorm_h4096"});
+    ASSERT_TRUE(run) << run.error().to_string();
+    EXPECT_TRUE(archive->add({.run = *run}));
+  }
+}
+
+TEST(Schema, OpensARunOfVersion3) {
+  ScratchFolder folder;
+  ASSERT_NE(open_dump(folder, 3), nullptr);
+  const auto archive = RunArchive::open(folder / "old.db").value();
+  const auto run = archive->run(1);
+  ASSERT_TRUE(run) << run.error().to_string();
+  EXPECT_EQ(run->state, RunState::kFinished);
+  EXPECT_EQ(run->active_s, 5.0);
+  EXPECT_EQ(run->options, Json({{"seed", 7}}));
+  const auto candidates = archive->candidates(1);
+  ASSERT_TRUE(candidates) << candidates.error().to_string();
+  ASSERT_EQ(candidates->size(), 1u);
+  EXPECT_EQ(candidates->at(0).seed, 0xfedcba9876543210);
+  EXPECT_EQ(candidates->at(0).speedup_low, 1.2);
+  EXPECT_EQ(candidates->at(0).verdicts, std::vector<int64_t>{1});
+  EXPECT_EQ(archive->exchanges(1, 0)->at(0).content, "faster, please");
 }
 
 }  // namespace
