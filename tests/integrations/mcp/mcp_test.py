@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""`fib mcp` through the official client of the Model Context Protocol.
+"""`fib mcp` on stdin and stdout, through the official client of the Model Context Protocol.
 
     mcp_test.py FIB CACHE
 
@@ -7,45 +7,20 @@ Both eras of the protocol are spoken: the revision without a session, and the ha
 """
 
 import json
-import pathlib
 import subprocess
 import sys
-import tempfile
 import unittest
 
 import anyio
 from mcp import Client, MCPError, StdioServerParameters
 
-FIB, CACHE = sys.argv[1], sys.argv[2]
-SIGNATURE = "rmsnorm_h64"
-MODES = ("2026-07-28", "legacy")
+from tools import FIB, MODES, SIGNATURE, ToolTest
 
 
-class Session(unittest.IsolatedAsyncioTestCase):
-    def setUp(self):
-        self._folder = tempfile.TemporaryDirectory()
-        self.addCleanup(self._folder.cleanup)
-        self.folder = pathlib.Path(self._folder.name)
-        (self.folder / "root").mkdir()
-        self.arguments = ["mcp", "--root", str(self.folder / "root"), "--cache", CACHE,
-                          "--store", str(self.folder / "store.db")]
-
+class Session(ToolTest):
     def client(self, mode):
         return Client(StdioServerParameters(command=FIB, args=self.arguments), mode=mode)
 
-    async def call(self, client, tool, **arguments):
-        """The structured result; the client has held it against the tool's output schema."""
-        result = await client.call_tool(tool, arguments)
-        self.assertFalse(result.is_error, result.content)
-        self.assertTrue(result.content[0].text)
-        return result.structured_content
-
-    async def trouble(self, client, tool, **arguments):
-        result = await client.call_tool(tool, arguments)
-        self.assertTrue(result.is_error, result)
-        return result.content[0].text
-
-    # Each in a store of its own: what is stored already isn't measured again.
     async def test_walk_without_a_session(self):
         async with self.client(MODES[0]) as client:
             await self.walk(client, MODES[0])
@@ -53,48 +28,6 @@ class Session(unittest.IsolatedAsyncioTestCase):
     async def test_walk_in_a_session(self):
         async with self.client(MODES[1]) as client:
             await self.walk(client, MODES[1])
-
-    async def walk(self, client, mode):
-        tools = {tool.name: tool for tool in (await client.list_tools()).tools}
-        self.assertEqual(
-            list(tools), ["list_signatures", "show_signature", "get_skeleton", "check", "submit",
-                          "compare", "board", "explain_verdict", "best_solutions"])
-        self.assertTrue(tools["board"].annotations.read_only_hint)
-
-        listed = await self.call(client, "list_signatures", op_type="rmsnorm")
-        self.assertIn(SIGNATURE, [entry["name"] for entry in listed["signatures"]])
-        shown = await self.call(client, "show_signature", name=SIGNATURE)
-        self.assertIn("honest", json.dumps(shown["tolerances"]))
-        self.assertNotIn("seed", json.dumps(shown))
-
-        files = (await self.call(client, "get_skeleton", signature=SIGNATURE, target="cpu",
-                                 name=f"mine-{mode}"))["files"]
-        self.assertEqual(set(files), {"solution.json", "solution.cpp", "AGENTS.md"})
-        checked = await self.call(client, "check", files=files)
-        self.assertTrue(checked["compiles"])
-
-        heard = []
-
-        async def on_progress(done, total, message):
-            heard.append((done, total, message))
-
-        submitted = await client.call_tool(
-            "submit", {"files": files, "signature": SIGNATURE, "limit": 2, "quick": True},
-            progress_callback=on_progress)
-        report = submitted.structured_content
-        self.assertEqual(report["passed"], report["total"], report)
-        self.assertEqual(len(report["verdicts"]), report["total"])
-        self.assertTrue(heard)
-        self.assertEqual([done for done, _, _ in heard], sorted({done for done, _, _ in heard}))
-
-        rows = (await self.call(client, "board", signature=SIGNATURE))["rows"]
-        self.assertIn(f"mine-{mode}", [row["solution"] for row in rows])
-        verdict = report["verdicts"][0]["id"]
-        explained = await self.call(client, "explain_verdict", id=verdict)
-        self.assertEqual(explained["status"], "PASSED")
-        self.assertTrue(explained["worst_output"])
-        best = await self.call(client, "best_solutions", signature=SIGNATURE)
-        self.assertIn("solution.cpp", best["solutions"][0]["files"])
 
     async def test_failures_are_explained(self):
         async with self.client("auto") as client:
