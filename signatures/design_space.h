@@ -11,7 +11,8 @@
 //   "variations": {
 //     "dot": {
 //       "about": "the inner product",
-//       "alternatives": {"scalar": "variations/dot_scalar.inc", "lanes": "variations/dot_lanes.inc"}
+//       "alternatives": {"scalar": "variations/dot_scalar.inc", "lanes":
+//       "variations/dot_lanes.inc"}
 //     }
 //   }
 //
@@ -57,6 +58,13 @@ struct DesignSpace {
 
   bool empty() const { return tunables.empty() && variations.empty(); }
 };
+
+// The fields `tunables`, `constraints` and `variations` of a document, as far as they can be
+// checked by themselves; `sources` are the paths that alternatives may name.
+Result<DesignSpace> read_design_space(const JsonView& document,
+                                      const std::vector<std::string>& sources);
+// Sets the fields that aren't empty.
+void write_design_space(const DesignSpace& space, Json& document);
 
 // Empty where the manifest declares nothing. Errors name the field: an initial value that isn't
 // among the values or isn't the sources', a block that no source has, a constraint that speaks of
