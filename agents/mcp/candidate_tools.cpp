@@ -1,7 +1,8 @@
-// check, submit, compare: what builds and measures.
+// check, submit, compare, profile: what builds and measures.
 
 #include <fmt/format.h>
 
+#include "agents/feedback/feedback.h"
 #include "agents/mcp/schema.h"
 #include "agents/mcp/tools.h"
 #include "agents/mcp/views.h"
@@ -11,6 +12,8 @@ namespace fib::mcp {
 namespace {
 
 constexpr int64_t kMostWorkloads = 10'000;
+constexpr int64_t kUsualProfile = 4;  // workloads: enough for a best, a worst and what lies between
+constexpr size_t kMostProfileBytes = 12'000;
 constexpr TextLimit kLogLimit{.lines = 80, .bytes = 8000};
 
 Json with(Json properties, const Json& more) {
@@ -134,11 +137,51 @@ Tool compare_tool(Workbench& workbench, const Folders& folders) {
        .input_schema = object_schema(std::move(properties), {"incumbent"})});
 }
 
+Result<ToolAnswer> profile(Workbench& workbench, const Folders& folders, const Json& arguments,
+                           const ToolCall& call) {
+  Json feedback =
+      FIB_TRY(workbench.profile({.solution = FIB_TRY(read_candidate(arguments, folders, workbench)),
+                                 .signature = arguments.value("signature", ""),
+                                 .limit = arguments.value("limit", kUsualProfile)},
+                                call));
+  std::string text = agents::feedback_in_words(feedback, kMostProfileBytes);
+  return ToolAnswer{.structured = std::move(feedback), .text = std::move(text)};
+}
+
+Tool profile_tool(Workbench& workbench, const Folders& folders) {
+  Json properties = with(candidate_schema(), signature_choice());
+  properties["limit"] = {
+      {"type", "integer"},
+      {"minimum", 1},
+      {"maximum", kMostWorkloads},
+      {"description",
+       fmt::format("At most so many workloads a signature; default: {}", kUsualProfile)}};
+  return {.name = "profile",
+          .title = "Profile a solution",
+          .description =
+              "What to improve next: compile and measure coarsely, and tell where the time goes "
+              "against the roofline, by workload and kernel, registers, spills, shared memory and "
+              "occupancy, device counters where they can be read; of what is wrong, where and how.",
+          .input_schema = object_schema(std::move(properties)),
+          .output_schema = {{"type", "object"},
+                            {"properties",
+                             {{"version", {{"type", "integer"}}},
+                              {"solution", {{"type", "string"}}},
+                              {"outcome", {{"type", "string"}}},
+                              {"workloads", {{"type", "object"}}}}},
+                            {"required", {"version", "solution", "outcome", "workloads"}}},
+          .pace = Tool::Pace::kSlow,
+          .effect = Tool::Effect::kAdds,
+          .run = [&workbench, folders](const Json& arguments, const ToolCall& call) {
+            return profile(workbench, folders, arguments, call);
+          }};
+}
+
 }  // namespace
 
 std::vector<Tool> candidate_tools(Workbench& workbench, const Folders& folders) {
   return {check_tool(workbench, folders), submit_tool(workbench, folders),
-          compare_tool(workbench, folders)};
+          compare_tool(workbench, folders), profile_tool(workbench, folders)};
 }
 
 }  // namespace fib::mcp

@@ -8,7 +8,8 @@ const char* const kInstructions =
     "fib judges kernels for LLM serving: a solution is compiled, checked against a reference on "
     "real workloads and timed. Walk: list_signatures, show_signature (the contract), get_skeleton, "
     "edit, check (does it compile), submit (is it right, how fast; quick or limit while trying), "
-    "explain_verdict (why, and what it is bound by), compare with 'best' (is it faster than the "
+    "explain_verdict (why), profile (where its time goes: what to improve next), compare with "
+    "'best' (is it faster than the "
     "leader), best_solutions (what the leaders do), board. Solutions are given as files, as a "
     "folder below the server's root, or by name. Only the judge's verdict counts.";
 

@@ -40,6 +40,12 @@ struct EvaluationReport {
   bool is_interrupted = false;
 };
 
+struct ProfileRequest {
+  Solution solution;
+  std::string signature;  // empty: what the solution is written for
+  int64_t limit = 0;      // workloads a signature; 0: all
+};
+
 class Workbench {
  public:
   virtual ~Workbench() = default;
@@ -50,6 +56,8 @@ class Workbench {
                                                  const std::string& signature) = 0;
   virtual Result<EvaluationReport> evaluate(const EvaluationRequest& request,
                                             const ToolCall& call) = 0;
+  // Builds it and measures it coarsely: the document of agents/feedback/feedback.h.
+  virtual Result<Json> profile(const ProfileRequest& request, const ToolCall& call) = 0;
   virtual Result<std::vector<BoardRow>> board(const std::string& signature) = 0;
   virtual Result<Verdict> verdict(int64_t id) = 0;
 };

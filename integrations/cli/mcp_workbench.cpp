@@ -4,6 +4,7 @@
 
 #include <map>
 
+#include "agents/feedback/feedback.h"
 #include "integrations/cli/contenders.h"
 #include "integrations/cli/submission.h"
 
@@ -82,6 +83,26 @@ class CommandWorkbench : public mcp::Workbench {
         .pairs = totals.pairs, .errors = totals.errors, .is_interrupted = totals.is_interrupted};
     for (const int64_t id : totals.ids) report.verdicts.push_back(FIB_TRY(store->get(id)));
     return report;
+  }
+
+  Result<Json> profile(const mcp::ProfileRequest& request, const mcp::ToolCall& call) override {
+    agents::FeedbackSource source{.solution = request.solution};
+    for (const mcp::BuildReport& build : FIB_TRY(check(request.solution, request.signature))) {
+      // What one instance's build says, those of the others say too.
+      if (source.build_log.empty() || (source.compiles && !build.compiles)) {
+        source.build_log = build.log;
+      }
+      source.compiles = source.compiles && build.compiles;
+    }
+    if (source.compiles) {
+      source.verdicts = FIB_TRY(evaluate({.solution = request.solution,
+                                          .signature = request.signature,
+                                          .limit = request.limit,
+                                          .is_quick = true},
+                                         call))
+                            .verdicts;
+    }
+    return agents::make_feedback(source);
   }
 
   Result<std::vector<BoardRow>> board(const std::string& signature) override {

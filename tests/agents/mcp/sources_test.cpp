@@ -29,6 +29,7 @@ class OneSolution : public Workbench {
   Result<EvaluationReport> evaluate(const EvaluationRequest&, const ToolCall&) override {
     return EvaluationReport{};
   }
+  Result<Json> profile(const ProfileRequest&, const ToolCall&) override { return Json::object(); }
   Result<std::vector<BoardRow>> board(const std::string&) override {
     return std::vector<BoardRow>{};
   }

@@ -39,6 +39,9 @@ class Session(ToolTest):
             checked = await self.call(client, "check", folder="mine")
             self.assertFalse(checked["compiles"])
             self.assertIn("solution.cpp", checked["builds"][0]["log"])
+            profile = await self.call(client, "profile", folder="mine")
+            self.assertEqual(profile["outcome"], "compile-error")
+            self.assertEqual(profile["compile"]["messages"][0]["file"], "solution.cpp")
 
             source.write_text(good[:good.rindex("extern \"C\"")] +
                               "extern \"C\" int fib_run(const FibCall*) { return 0; }\n")

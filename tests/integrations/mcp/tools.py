@@ -38,7 +38,7 @@ class ToolTest(unittest.IsolatedAsyncioTestCase):
         tools = {tool.name: tool for tool in (await client.list_tools()).tools}
         self.assertEqual(
             list(tools), ["list_signatures", "show_signature", "get_skeleton", "check", "submit",
-                          "compare", "board", "explain_verdict", "best_solutions"])
+                          "compare", "profile", "board", "explain_verdict", "best_solutions"])
         self.assertTrue(tools["board"].annotations.read_only_hint)
 
         listed = await self.call(client, "list_signatures", op_type="rmsnorm")
@@ -73,5 +73,9 @@ class ToolTest(unittest.IsolatedAsyncioTestCase):
         explained = await self.call(client, "explain_verdict", id=verdict)
         self.assertEqual(explained["status"], "PASSED")
         self.assertTrue(explained["worst_output"])
+        profile = await self.call(client, "profile", files=files, signature=SIGNATURE, limit=2)
+        self.assertEqual(profile["outcome"], "right")
+        self.assertGreater(profile["time"]["best"]["cold_median_ns"], 0)
+        self.assertNotIn("seed", json.dumps(profile))
         best = await self.call(client, "best_solutions", signature=SIGNATURE)
         self.assertIn("solution.cpp", best["solutions"][0]["files"])
