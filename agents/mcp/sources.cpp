@@ -2,7 +2,8 @@
 
 #include <fmt/format.h>
 
-#include "agents/scratch_folder.h"
+#include <cstdlib>
+
 #include "signatures/base/file.h"
 
 namespace fib::mcp {
@@ -10,6 +11,32 @@ namespace fib::mcp {
 namespace {
 
 constexpr int kMostFiles = 64;
+
+// Gone when the solution has been read.
+class ScratchFolder {
+ public:
+  static Result<ScratchFolder> make(const std::filesystem::path& below) {
+    std::error_code code;
+    std::filesystem::create_directories(below, code);
+    std::string name = (below / "call-XXXXXX").string();
+    if (code || ::mkdtemp(name.data()) == nullptr) {
+      return fail(ErrorCode::kIo, "can't make a folder", below.string(),
+                  "name a writable place with --cache");
+    }
+    return ScratchFolder(name);
+  }
+  ScratchFolder(ScratchFolder&& other) noexcept : path_(std::exchange(other.path_, {})) {}
+  ScratchFolder& operator=(ScratchFolder&&) = delete;
+  ~ScratchFolder() {
+    std::error_code ignored;
+    if (!path_.empty()) std::filesystem::remove_all(path_, ignored);
+  }
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  explicit ScratchFolder(std::filesystem::path path) : path_(std::move(path)) {}
+  std::filesystem::path path_;
+};
 
 // The client knows its files by their own names only.
 std::string without(std::string text, const std::string& folder) {
