@@ -20,6 +20,7 @@ struct Home {
   std::filesystem::path workloads() const { return root / "workloads/captured"; }
   std::filesystem::path solutions() const { return root / "leaderboard/solutions"; }
   std::filesystem::path abi() const { return root / "harness/abi"; }
+  std::filesystem::path prompts() const { return root / "agents/prompts"; }  // a folder a version
   std::filesystem::path device_sources() const { return root / "runners/cuda/device"; }
 };
 

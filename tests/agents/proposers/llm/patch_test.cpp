@@ -73,7 +73,7 @@ TEST(Patch, SaysWhereAmbiguousTextIs) {
 TEST(Patch, RefusesEditsThatOverlap) {
   EXPECT_THAT(complaint("<<<<<<< SEARCH\nthree\ntwo\n=======\nx\n>>>>>>> REPLACE\n"
                         "<<<<<<< SEARCH\ntwo\n  four\n=======\ny\n>>>>>>> REPLACE"),
-              AllOf(HasSubstr("overlap at line 4"), HasSubstr("line 15")));
+              AllOf(HasSubstr("overlap at line 4"), HasSubstr("line 16")));
 }
 
 TEST(Patch, NamesWhatAMarkLacks) {

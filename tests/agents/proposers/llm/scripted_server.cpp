@@ -4,12 +4,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cstdlib>
 #include <fstream>
 #include <stdexcept>
 
 namespace fib::agents::testing {
 
 ScriptedServer::ScriptedServer(const ChatScript& script) {
+  ::setenv("no_proxy", "127.0.0.1", 1);  // whatever proxy the tester has
   Json document{{"steps", script.steps}, {"otherwise", script.otherwise}};
   if (!script.key.empty()) document["key"] = script.key;
   std::ofstream(folder_ / "script.json") << document.dump();
