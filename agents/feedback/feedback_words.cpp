@@ -29,7 +29,8 @@ std::string percent(double share) { return fmt::format("{:.3g} %", 100.0 * share
 std::string call_in_words(const Json& call) {
   std::string text = text_of(call, "signature");
   size_t count = 0;
-  for (const auto& [axis, size] : call.value("axes", Json::object()).items()) {
+  const Json axes = call.value("axes", Json::object());
+  for (const auto& [axis, size] : axes.items()) {
     if (++count > kMostAxes) break;
     text += fmt::format(" {}={}", axis, size.dump());
   }

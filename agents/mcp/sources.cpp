@@ -2,8 +2,7 @@
 
 #include <fmt/format.h>
 
-#include <cstdlib>
-
+#include "agents/call_folder.h"
 #include "signatures/base/file.h"
 
 namespace fib::mcp {
@@ -11,32 +10,6 @@ namespace fib::mcp {
 namespace {
 
 constexpr int kMostFiles = 64;
-
-// Gone when the solution has been read.
-class ScratchFolder {
- public:
-  static Result<ScratchFolder> make(const std::filesystem::path& below) {
-    std::error_code code;
-    std::filesystem::create_directories(below, code);
-    std::string name = (below / "call-XXXXXX").string();
-    if (code || ::mkdtemp(name.data()) == nullptr) {
-      return fail(ErrorCode::kIo, "can't make a folder", below.string(),
-                  "name a writable place with --cache");
-    }
-    return ScratchFolder(name);
-  }
-  ScratchFolder(ScratchFolder&& other) noexcept : path_(std::exchange(other.path_, {})) {}
-  ScratchFolder& operator=(ScratchFolder&&) = delete;
-  ~ScratchFolder() {
-    std::error_code ignored;
-    if (!path_.empty()) std::filesystem::remove_all(path_, ignored);
-  }
-  const std::filesystem::path& path() const { return path_; }
-
- private:
-  explicit ScratchFolder(std::filesystem::path path) : path_(std::move(path)) {}
-  std::filesystem::path path_;
-};
 
 // The client knows its files by their own names only.
 std::string without(std::string text, const std::string& folder) {
@@ -51,7 +24,7 @@ Result<Solution> read_files(const Json& files, const Folders& folders) {
   for (const auto& [path, content] : files.items()) {
     sources.push_back({path, content.get<std::string>()});
   }
-  const ScratchFolder scratch = FIB_TRY(ScratchFolder::make(folders.scratch));
+  const agents::CallFolder scratch = FIB_TRY(agents::CallFolder::make(folders.scratch));
   FIB_CHECK(write_files(sources, scratch.path()));
   auto solution = read_solution_folder(scratch.path());
   if (!solution) {

@@ -45,6 +45,8 @@ class BoundedText {
     if (tail_.size() > 2 * half_) drop_middle();
   }
 
+  bool has_lost() const { return dropped_ > 0 || tail_.size() > half_; }
+
   std::string text() const {
     BoundedText copy = *this;
     if (copy.tail_.size() > copy.half_) copy.drop_middle();
@@ -69,7 +71,7 @@ class BoundedText {
 // threads.
 struct ChildSetup {
   pid_t parent;
-  int input, output;
+  int input, output, errors;
   const std::vector<int>* inherited_fds;
   int landlock_ruleset;
   ResourceLimits limits;
@@ -86,7 +88,7 @@ struct ChildSetup {
 
     ::dup2(input, 0);
     ::dup2(output, 1);
-    ::dup2(output, 2);
+    ::dup2(errors, 2);
     close_on_exec_from(3);
     for (const int fd : *inherited_fds) ::fcntl(fd, F_SETFD, 0);
 
@@ -123,11 +125,16 @@ struct ChildSetup {
   }
 };
 
-Result<pid_t> spawn(const ChildOptions& options, int input, int output) {
+struct StandardStreams {
+  int input, output, errors;
+};
+
+Result<pid_t> spawn(const ChildOptions& options, const StandardStreams& streams) {
   process::environment environment;
   for (const auto& [name, value] : options.environment) environment[name] = value;
-  const ChildSetup setup{
-      ::getpid(), input, output, &options.inherited_fds, options.landlock_ruleset, options.limits};
+  const ChildSetup setup{::getpid(),     streams.input,          streams.output,
+                         streams.errors, &options.inherited_fds, options.landlock_ruleset,
+                         options.limits};
   std::error_code problem;
   const std::string folder =
       options.working_folder.empty() ? std::string(".") : options.working_folder.string();
@@ -160,65 +167,77 @@ std::string WorkerExit::describe() const {
 
 struct ChildProcess::State {
   ChildOptions options;
-  FileDescriptor output_reader;
+  FileDescriptor output_reader, errors_reader;  // the second only where errors are kept apart
   std::thread keeper;
 
   mutable std::mutex mutex;
   std::condition_variable changed;
   std::optional<WorkerExit> exit;  // set when the process has been reaped
-  BoundedText output;
+  BoundedText output, errors;
   pid_t pid = 0;
 
   explicit State(ChildOptions given)
-      : options(std::move(given)), output(options.max_output_bytes) {}
+      : options(std::move(given)),
+        output(options.max_output_bytes),
+        errors(options.max_output_bytes) {}
 
   // The thread that starts the process also drains its output and reaps it, because the kernel
   // kills the process (PR_SET_PDEATHSIG) when the *thread* that forked it ends.
   void keep(std::promise<Result<void>> started) {
-    FileDescriptor output_writer;
-    if (auto ready = launch(&output_writer); !ready) {
+    if (auto ready = launch(); !ready) {
       started.set_value(fail(std::move(ready).error()));
       return;
     }
-    output_writer.reset();
     started.set_value({});
     // Without pidfd_open (Linux before 5.3) the process is looked at now and then.
     const FileDescriptor pidfd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
     const int patience_ms = pidfd.valid() ? -1 : 20;
     while (!is_dead()) {
-      pollfd waits[2] = {{pidfd.get(), POLLIN, 0}, {output_reader.get(), POLLIN, 0}};
-      ::poll(waits, 2, patience_ms);
-      if (waits[1].revents != 0 && !drain()) output_reader.reset();  // poll ignores fd -1
+      pollfd waits[3] = {{pidfd.get(), POLLIN, 0},
+                         {output_reader.get(), POLLIN, 0},  // poll ignores fd -1
+                         {errors_reader.get(), POLLIN, 0}};
+      ::poll(waits, 3, patience_ms);
+      if (waits[1].revents != 0) drain(output_reader, output);
+      if (waits[2].revents != 0) drain(errors_reader, errors);
     }
     finish();
   }
 
-  Result<void> launch(FileDescriptor* output_writer) {
+  Result<void> launch() {
+    FileDescriptor output_writer = FIB_TRY(open_pipe(output_reader));
+    FileDescriptor errors_writer;
+    const bool is_apart = options.errors == ChildOptions::Errors::kApart;
+    if (is_apart) errors_writer = FIB_TRY(open_pipe(errors_reader));
+    const FileDescriptor nothing(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+    pid = FIB_TRY(spawn(
+        options, {options.input_fd >= 0 ? options.input_fd : nothing.get(), output_writer.get(),
+                  is_apart ? errors_writer.get() : output_writer.get()}));
+    return {};
+  }
+
+  // Returns the end for writing.
+  Result<FileDescriptor> open_pipe(FileDescriptor& reader) const {
     int ends[2];
     if (::pipe2(ends, O_CLOEXEC) != 0) {
       return fail(ErrorCode::kResourceExhausted,
                   fmt::format("no pipe for its output: {}", ::strerror(errno)),
                   options.executable.string());
     }
-    output_reader = FileDescriptor(ends[0]);
-    *output_writer = FileDescriptor(ends[1]);
-    ::fcntl(output_reader.get(), F_SETFL, O_NONBLOCK);
-    const FileDescriptor input(::open("/dev/null", O_RDONLY | O_CLOEXEC));
-    pid = FIB_TRY(spawn(options, input.get(), output_writer->get()));
-    return {};
+    reader = FileDescriptor(ends[0]);
+    ::fcntl(reader.get(), F_SETFL, O_NONBLOCK);
+    return FileDescriptor(ends[1]);
   }
 
-  // Reads what is there; false at the end of the output.
-  bool drain() {
+  // Reads what is there; closes the reader at the end.
+  void drain(FileDescriptor& reader, BoundedText& text) {
     char buffer[16 << 10];
-    while (output_reader.valid()) {
-      const ssize_t count = ::read(output_reader.get(), buffer, sizeof buffer);
-      if (count == 0) return false;
-      if (count < 0) return errno == EAGAIN || errno == EINTR;
+    while (reader.valid()) {
+      const ssize_t count = ::read(reader.get(), buffer, sizeof buffer);
+      if (count < 0 && (errno == EAGAIN || errno == EINTR)) return;
+      if (count <= 0) return reader.reset();
       const std::lock_guard lock(mutex);
-      output.append({buffer, static_cast<size_t>(count)});
+      text.append({buffer, static_cast<size_t>(count)});
     }
-    return false;
   }
 
   // A dead process is left as a zombie here, so that its id can't have been given to another.
@@ -229,7 +248,8 @@ struct ChildProcess::State {
   }
 
   void finish() {
-    drain();
+    drain(output_reader, output);
+    drain(errors_reader, errors);
     const std::lock_guard lock(mutex);
     ::kill(-pid, SIGKILL);  // what it left behind
     int status = 0;
@@ -250,9 +270,8 @@ Result<std::unique_ptr<ChildProcess>> ChildProcess::start(ChildOptions options) 
   auto state = std::make_shared<State>(std::move(options));
   std::promise<Result<void>> started;
   auto outcome = started.get_future();
-  state->keeper = std::thread([state, promise = std::move(started)]() mutable {
-    state->keep(std::move(promise));
-  });
+  state->keeper = std::thread(
+      [state, promise = std::move(started)]() mutable { state->keep(std::move(promise)); });
   auto result = outcome.get();
   if (!result) {
     state->keeper.join();
@@ -298,6 +317,16 @@ bool ChildProcess::wait_until(Deadline deadline) {
 std::string ChildProcess::output() const {
   const std::lock_guard lock(state_->mutex);
   return state_->output.text();
+}
+
+bool ChildProcess::has_lost_output() const {
+  const std::lock_guard lock(state_->mutex);
+  return state_->output.has_lost();
+}
+
+std::string ChildProcess::errors() const {
+  const std::lock_guard lock(state_->mutex);
+  return state_->errors.text();
 }
 
 }  // namespace fib

@@ -40,6 +40,8 @@ struct ChildOptions {
   std::filesystem::path working_folder;                          // empty: the parent's
   std::vector<int> inherited_fds;  // by the same number; every other one is closed
   int landlock_ruleset = -1;       // runners/worker/landlock.h; -1: unconfined
+  int input_fd = -1;               // its stdin; -1: nothing to read
+  enum class Errors { kWithOutput, kApart } errors = Errors::kWithOutput;  // its stderr
   ResourceLimits limits;
   size_t max_output_bytes = 64 << 10;
 };
@@ -58,6 +60,8 @@ class ChildProcess {
   // stdout and stderr in the order in which they were written: the first and the last half of
   // max_output_bytes, with a note in between of what was left out.
   std::string output() const;
+  bool has_lost_output() const;  // it wrote more than that
+  std::string errors() const;    // stderr where it is kept apart, bounded the same way
 
  private:
   struct State;

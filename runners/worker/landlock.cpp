@@ -41,10 +41,11 @@ uint64_t file_access_of(int abi) {
   return access;
 }
 
-RulesetAttributes attributes_of(int abi) {
+RulesetAttributes attributes_of(int abi, AllowedPaths::Tcp tcp) {
+  const bool refuses_tcp = abi >= 4 && tcp == AllowedPaths::Tcp::kRefused;
   return {.handled_file_access = file_access_of(abi),
-          .handled_network_access = abi >= 4 ? 3u : 0u,  // TCP bind, connect
-          .scoped = abi >= 6 ? 3u : 0u};                 // abstract sockets, signals
+          .handled_network_access = refuses_tcp ? 3u : 0u,  // bind, connect
+          .scoped = abi >= 6 ? 3u : 0u};                    // abstract sockets, signals
 }
 
 Result<void> allow(int ruleset, const std::filesystem::path& path, uint64_t access) {
@@ -74,7 +75,7 @@ Result<FileDescriptor> landlock_ruleset(const AllowedPaths& allowed) {
     return fail(ErrorCode::kUnsupported, "the kernel has no Landlock, or it is switched off", {},
                 "use Linux 5.13 or later with 'landlock' among the boot parameter lsm=");
   }
-  const RulesetAttributes attributes = attributes_of(abi);
+  const RulesetAttributes attributes = attributes_of(abi, allowed.tcp);
   const size_t size = abi >= 6 ? 24 : abi >= 4 ? 16 : 8;
   FileDescriptor ruleset(static_cast<int>(  // close-on-exec by itself
       ::syscall(SYS_landlock_create_ruleset, &attributes, size, 0)));

@@ -18,6 +18,7 @@ int landlock_abi();
 struct AllowedPaths {
   std::vector<std::filesystem::path> readable;  // read, and execute programs from
   std::vector<std::filesystem::path> writable;  // read, write, create and remove
+  enum class Tcp { kRefused, kAllowed } tcp = Tcp::kRefused;
 };
 
 // A ruleset that denies every file, TCP, signals and abstract sockets outside, as far as the
