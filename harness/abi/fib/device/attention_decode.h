@@ -21,8 +21,9 @@
 //   }
 //
 // and alike decode_live around attend_live(), merge and merge_live around the functions of these
-// names. The launches are fib::DecodePlanner's of <fib/plan/attention.h>, or like them. What a
-// block needs on sm_90a, at the most; the merges take 31 registers and no shared memory:
+// names. The launches are fib::DecodePlanner's of <fib/plan/attention.h>, or like them. How the
+// work is cut can be chosen otherwise, by a class like DecodeChoices. What a block needs on sm_90a,
+// at the most, where it isn't; the merges take 31 registers and no shared memory:
 //   kHeadDim  registers a thread            shared memory
 //   64        72, groups above 8: 96        54 KiB
 //   128       137, groups above 8: 168      102 KiB
@@ -38,9 +39,8 @@
 namespace fib {
 
 enum : int {
-  kMaxDecodeChunks = 448,      // in a launch
-  kMaxDecodeMerges = 320,      // in a launch
-  kMinLiveDecodeTokens = 128,  // of a chunk cut on the device
+  kMaxDecodeChunks = 448,  // in a launch
+  kMaxDecodeMerges = 320,  // in a launch
 };
 
 // The work, by value: a plan may read kv_indptr on the host, so no kernel has to search in it.
@@ -56,8 +56,20 @@ struct DecodeMerges {
   unsigned slots[kMaxDecodeMerges];
 };
 
+// What is right for any shape is left to choose.
+template <int kHeadDim>
+struct DecodeChoices {
+  enum : int {
+    kWarps = 4,                         // a block
+    kStages = kHeadDim <= 128 ? 3 : 2,  // tiles of a warp in its ring, 2 or more
+    // Tokens a chunk: whole tiles for each warp, so multiples of 16 * kWarps.
+    kMinChunk = 128,    // fewer aren't worth a merge
+    kMostChunk = 1024,  // about, where there is more work than places for blocks; up to 8192
+  };
+};
+
 // Sizes for kernels and plan.cpp alike.
-template <int kHeads_, int kKvHeads_, int kHeadDim_>
+template <int kHeads_, int kKvHeads_, int kHeadDim_, class Choices = DecodeChoices<kHeadDim_>>
 struct DecodeAttention {
   enum : int {
     kHeads = kHeads_,
@@ -69,16 +81,21 @@ struct DecodeAttention {
     kBlocksPerKvHead = (kGroup + 8 * kHeadTiles - 1) / (8 * kHeadTiles),
     kHeadBlocks = kKvHeads * kBlocksPerKvHead,
 
-    kWarps = 4,
+    kWarps = Choices::kWarps,
     kThreads = 32 * kWarps,  // as (32, kWarps)
     kTileTokens = 16,
-    kStages = kHeadDim <= 128 ? 3 : 2,
+    kStepTokens = kTileTokens * kWarps,  // a tile for each warp
+    kStages = Choices::kStages,
+    kMinChunk = Choices::kMinChunk,
+    kMostChunk = Choices::kMostChunk,
     kRowBytes = kHeadDim * 2 + 16,  // padded: ldmatrix without bank conflicts
     kTileBytes = kTileTokens * kRowBytes,
     kSharedBytes = kWarps * kStages * 2 * kTileBytes,
   };
   static_assert(kHeads % kKvHeads == 0 && kHeadDim % 16 == 0 && kHeadDim <= 256,
                 "whole groups of query heads; head_dim a multiple of 16 up to 256");
+  static_assert(kStages >= 2 && kMinChunk % kStepTokens == 0 && kMostChunk <= 8192,
+                "a tile under way beside the one at work; chunks of whole tiles, in 14 bits");
 
 #ifdef __CUDACC__
   struct Operands {
@@ -118,7 +135,7 @@ struct DecodeAttention {
     const int lane = threadIdx.x;
     const long long all = lengths.capacity(batch);
     const int share = static_cast<int>((all + places - 1) / places);
-    const int limit = max((share + 63) / 64 * 64, kMinLiveDecodeTokens);
+    const int limit = max(whole_steps(share), int{kMinChunk});
 
     // Each warp looks for the request that holds chunk `index`: 32 requests at a time.
     int before = 0;  // chunks of the requests passed
@@ -143,7 +160,7 @@ struct DecodeAttention {
       const int length = __shfl_sync(0xFFFFFFFFu, tokens, owner);
       const int request = first + owner;
       // Even parts of whole tiles for each warp.
-      const int step = ((length + parts - 1) / parts + 63) / 64 * 64;
+      const int step = whole_steps((length + parts - 1) / parts);
       const int from = (index - first_slot) * step;
       if (index == first_slot && part == 0 && threadIdx.y == 0 && lane == 0) {
         slots[request] = make_int2(first_slot, parts);
@@ -432,6 +449,9 @@ struct DecodeAttention {
 
   __device__ __forceinline__ static int chunks_of(int tokens, int limit) {
     return tokens == 0 ? 1 : (tokens + limit - 1) / limit;
+  }
+  __device__ __forceinline__ static int whole_steps(int tokens) {
+    return (tokens + kStepTokens - 1) / kStepTokens * kStepTokens;
   }
 #endif  // __CUDACC__
 };

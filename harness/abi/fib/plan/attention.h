@@ -180,7 +180,7 @@ class DecodePlanner {
   void run_live(PlanPointer last_page_len) {
     if (is_done()) return;
     const int64_t capacity = problem_.axis("num_kv_indices") * kPage;
-    const int64_t most = (capacity + kMinLiveDecodeTokens - 1) / kMinLiveDecodeTokens;
+    const int64_t most = (capacity + Decode::kMinChunk - 1) / Decode::kMinChunk;
     int64_t places = (places_of_device() + Decode::kHeadBlocks - 1) / Decode::kHeadBlocks;
     if (places > most) places = most;
     if (places < 1) places = 1;
@@ -222,13 +222,18 @@ class DecodePlanner {
     return device.multiprocessors * (per_multiprocessor > 0 ? per_multiprocessor : 1);
   }
 
+  static int64_t whole_steps(int64_t tokens) {
+    return (tokens + Decode::kStepTokens - 1) / Decode::kStepTokens * Decode::kStepTokens;
+  }
+
   // Tokens a chunk: one chunk for each place where a block can run, so that all end together;
-  // several of about a thousand where there is more work than that; but enough to be worth a merge.
+  // several of kMostChunk at most, or nearly, where there is more work than that; but enough to be
+  // worth a merge.
   int64_t chunk_tokens(int64_t total_tokens) const {
     const int64_t share = total_tokens * Decode::kHeadBlocks / places_of_device();
-    const int64_t rounds = share / 1024 + 1;
-    const int64_t wanted = (share / rounds + 63) / 64 * 64;
-    return wanted < 128 ? 128 : wanted;
+    const int64_t rounds = share / Decode::kMostChunk + 1;
+    const int64_t wanted = whole_steps(share / rounds);
+    return wanted < Decode::kMinChunk ? int64_t{Decode::kMinChunk} : wanted;
   }
 
   int64_t chunks_of(int64_t tokens) const {
@@ -247,7 +252,7 @@ class DecodePlanner {
     for (int64_t i = 0; i < batch_; ++i) {
       const int64_t tokens = requests.keys(i), parts = chunks_of(tokens);
       // Even parts of whole tiles for each warp.
-      const int64_t step = ((tokens + parts - 1) / parts + 63) / 64 * 64;
+      const int64_t step = whole_steps((tokens + parts - 1) / parts);
       for (int64_t part = 0; part < parts; ++part) {
         const int64_t from = part * step;
         const int64_t to = from + step < tokens ? from + step : tokens;

@@ -48,7 +48,7 @@ struct Loader {
     kWeightPieces = kStep / 32,  // 16-byte pieces a row: one group each
     kTokenPieces = kStep / 8,
     kTokenRows = (kTokens * kTokenPieces + kThreads - 1) / kThreads,
-    kScaleBytes = kDepth % 256 == 0 && kStep == 256 ? 16
+    kScaleBytes = kDepth % 256 == 0 && kStep >= 256 ? 16
                   : kDepth % 128 == 0               ? 8
                                                     : 4,
     kScalePieces = scale_stride(kStep) / kScaleBytes,
@@ -200,12 +200,13 @@ struct Loader {
 // holds, each walking over every gridDim-th tile. With kTokens fib::kFewTokens and up to
 // fib::kFewPairs pairs the lists given are not read.
 template <Product kProduct, int kRows, int kTokens>
-__global__ void __launch_bounds__(threads_of(kRows, kTokens), 2)
+__global__ void __launch_bounds__(threads_of(kRows, kTokens), blocks_a_multiprocessor(kTokens))
     product(const Bf16* activations, const u32* packed, const Bf16* scales, const int* topk_ids,
             int pairs, int* tile_count, int* tile_experts, int* tile_pairs, void* output) {
   using Loads = Loader<kProduct, kRows, kTokens>;
   constexpr int kStep = Loads::kStep;
   constexpr int kStages = stages(kProduct, kRows, kTokens);
+  static_assert(kStages >= 2, "one step is under way while another is worked on");
   constexpr int kStageBytes = stage_bytes(kProduct, kRows, kTokens);
   constexpr int kColumns = kTokens / 8;
   constexpr int kShares = depth_warps(kRows, kTokens);

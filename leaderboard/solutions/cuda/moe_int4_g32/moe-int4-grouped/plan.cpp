@@ -13,13 +13,15 @@ struct Tiling {
   Kernel gate_up, down;
 };
 constexpr Tiling kTilings[] = {
-    {{"product<kGateUp, 128, 8>", kGateUp, 128, 8}, {"product<kDown, 128, 8>", kDown, 128, 8}},
-    {{"product<kGateUp, 128, 16>", kGateUp, 128, 16}, {"product<kDown, 128, 16>", kDown, 128, 16}},
+    {{"product<kGateUp, kFewRows, 8>", kGateUp, kFewRows, 8},
+     {"product<kDown, kFewRows, 8>", kDown, kFewRows, 8}},
+    {{"product<kGateUp, kFewRows, 16>", kGateUp, kFewRows, 16},
+     {"product<kDown, kFewRows, 16>", kDown, kFewRows, 16}},
     {{"product<kGateUp, 128, 32>", kGateUp, 128, 32}, {"product<kDown, 128, 32>", kDown, 128, 32}},
     {{"product<kGateUp, 128, 64>", kGateUp, 128, 64}, {"product<kDown, 128, 64>", kDown, 128, 64}},
 };
-constexpr Kernel kNarrow[] = {{"product<kGateUp, 64, 8>", kGateUp, 64, 8},
-                              {"product<kDown, 64, 8>", kDown, 64, 8}};
+constexpr Kernel kNarrow[] = {{"product<kGateUp, kNarrowRows, 8>", kGateUp, kNarrowRows, 8},
+                              {"product<kDown, kNarrowRows, 8>", kDown, kNarrowRows, 8}};
 
 // By the mean number of tokens an expert has. The routing itself is known only on the device.
 const Tiling& choose_tiling(int64_t pairs) {
@@ -28,11 +30,11 @@ const Tiling& choose_tiling(int64_t pairs) {
   return pairs <= 24 * kExperts ? kTilings[2] : kTilings[3];
 }
 
-// Half the rows a block where all blocks then still run at once: twice as many share the work.
+// Fewer rows a block where all blocks then still run at once: more of them share the work.
 Kernel narrowed(const Kernel& kernel, int64_t max_tiles, int64_t places) {
   const Kernel& narrow = kNarrow[kernel.product == kDown];
   const bool is_better = kernel.tokens == narrow.tokens &&
-                         max_tiles * row_blocks(narrow.product, narrow.rows) <= places;
+                         max_tiles * row_blocks(narrow.product, narrow.rows) <= NARROW * places;
   return is_better ? narrow : kernel;
 }
 
@@ -43,7 +45,8 @@ struct Lists {  // what `route` writes
 void launch_product(const Kernel& wide, int64_t max_tiles, const fib::PlanProblem& problem,
                     fib::Plan& plan, const Lists& lists, fib::PlanPointer activations,
                     fib::PlanPointer output) {
-  const int64_t places = 2 * int64_t{problem.device().multiprocessors};
+  const int64_t places =
+      int64_t{blocks_a_multiprocessor(wide.tokens)} * problem.device().multiprocessors;
   const Kernel kernel = narrowed(wide, max_tiles, places);
   const bool is_first = kernel.product == kGateUp;
   const int64_t tiles = max_tiles * row_blocks(kernel.product, kernel.rows);
