@@ -39,13 +39,6 @@ std::string where_of(const Database& database, int64_t run, int64_t number) {
   return fmt::format("{}: run {}, candidate {}", database.file().string(), run, number);
 }
 
-Result<CandidateRecord> candidate_of_row(const Database& database, int64_t run, int64_t number,
-                                         std::string_view document) {
-  const std::string where = where_of(database, run, number);
-  const Json json = FIB_TRY(parse_json(document, where));
-  return candidate_from_json(JsonView(json, where));
-}
-
 // What comes later can't have been changed, or have been there to be the same.
 Result<void> check_ancestry(const Database& database, const CandidateRecord& candidate) {
   const auto refuse = [&](std::string message) {
@@ -63,6 +56,15 @@ Result<void> check_ancestry(const Database& database, const CandidateRecord& can
     return refuse(fmt::format("its twin {} doesn't come before it", *candidate.duplicate_of));
   }
   return {};
+}
+
+Result<CandidateRecord> candidate_of_row(const Database& database, int64_t run, int64_t number,
+                                         std::string_view document) {
+  const std::string where = where_of(database, run, number);
+  const Json json = FIB_TRY(parse_json(document, where));
+  CandidateRecord candidate = FIB_TRY(candidate_from_json(JsonView(json, where)));
+  FIB_CHECK(check_ancestry(database, candidate));
+  return candidate;
 }
 
 }  // namespace

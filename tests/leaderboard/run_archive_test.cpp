@@ -279,6 +279,9 @@ TEST_F(RunArchiveTest, NamesADamagedCandidate) {
   document["fate"] = "slow";
   document["seed"] = "18446744073709551616";
   expect_refused(dump_json(document), "/seed: expected an integer of 64 bits in quotes");
+  document["seed"] = "1";
+  document["parents"] = {0};
+  expect_refused(dump_json(document), "its parent 0 doesn't come before it");
   ASSERT_TRUE(database.run("UPDATE runs SET state = 'asleep'"));
   EXPECT_THAT(archive->runs().error().message, HasSubstr("'asleep'"));
 }
