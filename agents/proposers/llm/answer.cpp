@@ -8,6 +8,7 @@
 #include "agents/proposers/llm/patch.h"
 #include "agents/text.h"
 #include "signatures/base/utf8.h"
+#include "signatures/design_space.h"
 #include "signatures/document.h"
 #include "signatures/solution_folder.h"
 
@@ -239,12 +240,13 @@ Result<Solution> with_files(const Solution& parent, const std::vector<SourceFile
     }
   }
   child.where = kManifestFile;
-  const auto manifest = manifest_of(child);
-  if (!manifest) {
-    Error error = manifest.error();
+  const auto complain = [](Error error) {
     error.code = ErrorCode::kInvalidInput;
     return fail(std::move(error));
-  }
+  };
+  const auto manifest = manifest_of(child);
+  if (!manifest) return complain(manifest.error());
+  if (const auto space = design_space_of(child); !space) return complain(space.error());
   if (manifest->target != parent.fib.value("target", "")) {
     return fail(ErrorCode::kInvalidInput,
                 fmt::format("the target is '{}' and stays so", parent.fib.value("target", "")),

@@ -79,7 +79,8 @@ std::string PromptTemplate::render(const PromptValues& values) const {
     const auto value = std::find_if(values.begin(), values.end(),
                                     [&](const auto& entry) { return entry.first == piece.name; });
     if (value == values.end()) throw std::logic_error("a prompt's placeholder has no value");
-    text += value->second;
+    // The file around it has the line ends.
+    text.append(value->second, 0, value->second.find_last_not_of('\n') + 1);
   }
   return text;
 }

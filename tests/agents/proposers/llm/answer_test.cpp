@@ -145,6 +145,8 @@ TEST(Answer, AManifestMustHold) {
       {R"({"target": "cpu", "entry": "gone.cpp"})", "not among the sources"},
       {R"({"target": "cpu", "entry": "solution.cpp", "flags": ["-march=x"]})", "not allowed"},
       {R"({"target": "cpu", "entry": "solution.cpp", "kind": 1})", "kind"},
+      {R"({"target": "cpu", "entry": "solution.cpp", "tunables": {"N": {"values": [1], "initial": 2}}})",
+       "initial"},
       {R"({"target": "cuda", "entry": "solution.cpp", "plan": "tile.h", "kernels": ["k"]})",
        "the target is 'cpu' and stays so"},
   };

@@ -16,6 +16,7 @@ TEST(Prompt, ValuesAreInsertedAsTheyAre) {
   const auto prompt = PromptTemplate::parse("a {{x}} b {{y}}{{x}}", "p.md", {"x", "y"});
   ASSERT_TRUE(prompt);
   EXPECT_EQ(prompt->render({{"x", "{{y}}"}, {"y", "}}"}}), "a {{y}} b }}{{y}}");
+  EXPECT_EQ(prompt->render({{"x", "\nend\n\n"}, {"y", "\n"}}), "a \nend b \nend");
   EXPECT_THROW(prompt->render({{"x", ""}}), std::logic_error);
 }
 

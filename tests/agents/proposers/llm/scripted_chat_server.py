@@ -7,13 +7,15 @@ Listens on a free port of the loopback, prints it, and ends with its stdin. SCRI
 
     {"model": "scripted-1",      the only one it knows; another is answered 404
      "key": "secret",            the key that requests need; without: none is asked for
-     "steps": [...],             one for each request, in the order in which they come
-     "otherwise": {...}}         the step of the requests beyond; without: 500
+     "steps": [...],             one for each conversation that begins, in their order
+     "otherwise": {...}}         the step of those beyond; without: 500
 
 A step:
 
     {"content": "..."}           an answer; null content too. Beside it: "usage" (null: left out),
-                                 "finish_reason", "message" (further fields of it)
+                                 "finish_reason", "message" (further fields of it), "repair": the
+                                 step for a conversation that goes on after this content; without
+                                 one it is the next
     {"status": 429, "headers": {"Retry-After": "2"}, "error": {"message": ..., "code": ...}}
     {"raw": "<html>", "content_type": "text/html", "status": 200}
     {"cut": 20, "content": "..."}    the connection ends after so many bytes of the body
@@ -37,9 +39,14 @@ class Script:
         self.model, self.key = document.get("model", "scripted-1"), document.get("key")
         self._steps, self._otherwise = list(document.get("steps", [])), document.get("otherwise")
         self._log, self._lock = log, threading.Lock()
+        self._repairs = {step["content"]: step["repair"] for step in self._steps if "repair" in step}
 
-    def next_step(self):
+    def next_step(self, messages):
+        # Several conversations may be under way: each is continued by what it said before.
+        last = messages[-2]["content"]
         with self._lock:
+            if last in self._repairs:
+                return self._repairs[last]
             if self._steps:
                 return self._steps.pop(0)
         return self._otherwise or error(500, "the script has ended")
@@ -103,7 +110,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if self.path != "/v1/chat/completions":
             step = error(404, f"Invalid URL (POST {self.path})")
         else:
-            step = complaint(body, script, authorization) or script.next_step()
+            step = complaint(body, script, authorization) or script.next_step(
+                json.loads(body)["messages"])
         self.close_connection = True
         if step.get("drop"):
             return
