@@ -13,8 +13,9 @@ namespace fib {
 
 struct SharedObjectIdentity {
   // Of instructions, data and relocations: equal, and it is the same program. Names count where
-  // another object gives them their meaning: imports, and the entry points (`fib_*`). Unused
-  // functions count if the linker kept them.
+  // another object may give them their meaning: imports, the entry points (`fib_*`), and other
+  // exported functions, by whose names the linker orders its tables. Unused functions count if the
+  // linker kept them.
   std::string hash;
   int64_t code_bytes = 0;  // of instructions that come from the sources
 };
