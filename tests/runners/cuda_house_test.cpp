@@ -5,8 +5,10 @@
 
 #include <chrono>
 #include <ostream>
+#include <random>
 
 #include "harness/statistics.h"
+#include "signatures/design_space.h"
 #include "tests/runners/cuda_device_fixture.h"
 #include "workloads/workload_set.h"
 
@@ -290,6 +292,78 @@ TEST_F(CudaHouseTest, HouseDecodeNeedsNoLengthsOnTheHost) {
     }
   }
 }
+
+// What may be tuned stays right: configurations of a solution's space, drawn once and for all.
+struct SpaceCase {
+  const char* folder;
+  const char* signature;
+  int draws;
+  std::vector<std::vector<std::pair<std::string, int64_t>>> workloads;
+};
+void PrintTo(const SpaceCase& wanted, std::ostream* out) { *out << wanted.signature; }
+
+class CudaHouseSpaceTest : public CudaHouseTest, public testing::WithParamInterface<SpaceCase> {};
+
+TEST_P(CudaHouseSpaceTest, OtherConfigurationsAreRightToo) {
+  const SpaceCase& wanted = GetParam();
+  auto solution = read_solution(kSource / "leaderboard/solutions/cuda" / wanted.folder);
+  ASSERT_TRUE(solution) << solution.error().to_string();
+  const auto signature = shared().catalog.find(wanted.signature);
+  ASSERT_TRUE(signature) << signature.error().to_string();
+  // Work is cut by the plan, where the host may see lengths, and by the kernels.
+  std::vector<SignaturePtr> signatures = {*signature};
+  if (!(*signature)->fib.host_visible.empty()) {
+    Signature blind = **signature;
+    blind.fib.host_visible.clear();
+    signatures.push_back(std::make_shared<const Signature>(std::move(blind)));
+  }
+  const auto space = design_space_of(*solution);
+  ASSERT_TRUE(space) << space.error().to_string();
+  std::mt19937_64 bits(1);
+  for (int drawn = 0; drawn < wanted.draws;) {
+    Configuration configuration;
+    for (const Tunable& tunable : space->tunables) {
+      configuration.push_back(tunable.values[bits() % tunable.values.size()]);
+    }
+    if (!admits(*space, configuration, **signature).value()) continue;
+    ++drawn;
+    const auto tuned = with_configuration(*solution, *space, configuration);
+    ASSERT_TRUE(tuned) << tuned.error().to_string();
+    SCOPED_TRACE(tuned->fib.dump());
+    for (const SignaturePtr& seen : signatures) {
+      const ArtifactPtr artifact = build(*tuned, *seen);
+      if (!artifact) continue;
+      for (const auto& axes : wanted.workloads) expect_house_solution(artifact, seen, axes);
+    }
+  }
+}
+
+const SpaceCase kSpaceCases[] = {
+    {"gqa_paged_decode/gqa-decode-split",
+     "gqa_paged_decode_h4_kv2_d64_ps1",
+     8,
+     {{{"batch_size", 1}, {"num_kv_indices", 3200}, {"num_pages", 3616}},
+      {{"batch_size", 16}, {"num_kv_indices", 3200}, {"num_pages", 3616}}}},
+    {"gqa_paged_decode/gqa-decode-split",
+     "gqa_paged_decode_h16_kv2_d256_ps1",
+     4,
+     {{{"batch_size", 5}, {"num_kv_indices", 9000}, {"num_pages", 9100}}}},
+    {"gqa_paged_decode_last_page/gqa-decode-split-last-page",
+     "gqa_paged_decode_h32_kv4_d128_ps16",
+     8,
+     {{{"batch_size", 1}, {"num_kv_indices", 202}, {"num_pages", 300}},
+      {{"batch_size", 64}, {"num_kv_indices", 4096}, {"num_pages", 4608}}}},
+    {"moe_int4_g32/moe-int4-grouped",
+     "moe_int4_g32_topk4_e32_h256_i128",
+     4,
+     {{{"num_tokens", 1}}, {{"num_tokens", 17}}, {{"num_tokens", 70}}}},
+    {"moe_int4_g32/moe-int4-grouped",
+     "moe_int4_g32_topk8_e128_h2048_i768",
+     6,
+     {{{"num_tokens", 1}}, {{"num_tokens", 8}}, {{"num_tokens", 15}}, {{"num_tokens", 100}}}},
+};
+INSTANTIATE_TEST_SUITE_P(All, CudaHouseSpaceTest, testing::ValuesIn(kSpaceCases),
+                         [](const auto& wanted) { return std::string(wanted.param.signature); });
 
 // The memory of an output in place of an input comes with its content.
 TEST_F(CudaHouseTest, RowsOfACacheThatShouldStayAreJudged) {
