@@ -27,9 +27,11 @@ CudaRunnerOptions cuda_options(const Context& context) {
           .device_source_folder = context.home.device_sources()};
 }
 
-std::vector<std::unique_ptr<Runner>> make_runners(const Context& context) {
+std::vector<std::unique_ptr<Runner>> make_runners(const Context& context, int max_compiles) {
   std::vector<std::unique_ptr<Runner>> runners;
-  runners.push_back(make_cuda_runner(cuda_options(context)));
+  CudaRunnerOptions cuda = cuda_options(context);
+  cuda.max_compiles = max_compiles;
+  runners.push_back(make_cuda_runner(std::move(cuda)));
   runners.push_back(make_cpu_runner(runner_options(context)));
   return runners;
 }

@@ -12,7 +12,8 @@
 namespace fib {
 
 CudaRunnerOptions cuda_options(const Context& context);
-std::vector<std::unique_ptr<Runner>> make_runners(const Context& context);
+// `max_compiles`: device compilers at a time; a search that tries many candidates wants more.
+std::vector<std::unique_ptr<Runner>> make_runners(const Context& context, int max_compiles = 2);
 
 // The runner of a target, if it is available on this machine; else kEnvironment with its reason
 // and remedy, or kInvalidInput with the targets there are.
