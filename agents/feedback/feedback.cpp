@@ -11,6 +11,7 @@
 #include "agents/feedback/source_diff.h"
 #include "agents/text.h"
 #include "harness/verdict_json.h"
+#include "runners/cuda/profile_counters.h"
 
 namespace fib::agents {
 
@@ -181,18 +182,6 @@ Json time_to_json(const FeedbackSource& source, const std::vector<const Verdict*
   return time;
 }
 
-// "void (anonymous namespace)::rmsnorm<4096>(const float*, ...)" and "rmsnorm" are the same kernel.
-std::string bare_name(std::string_view name) {
-  std::string bare(name);
-  constexpr std::string_view kAnonymous = "(anonymous namespace)::";
-  for (size_t at = 0; (at = bare.find(kAnonymous)) != std::string::npos;) {
-    bare.erase(at, kAnonymous.size());
-  }
-  bare.resize(std::min(bare.find_first_of("<("), bare.size()));
-  const size_t begin = bare.find_last_of(" :");
-  return begin == std::string::npos ? bare : bare.substr(begin + 1);
-}
-
 Json counters_to_json(const KernelCounters& counters) {
   Json json = Json::object();
   const auto add = [&json](const char* name, const std::optional<double>& value) {
@@ -244,7 +233,8 @@ Json kernels_to_json(const FeedbackSource& source, const std::vector<const Verdi
       if (rows.size() == kMostKernels) break;
       Json row = kernel_to_json(kernel, shown->device);
       for (size_t i = 0; i < source.counters.size(); ++i) {
-        if (is_placed[i] || bare_name(source.counters[i].kernel) != bare_name(kernel.name))
+        if (is_placed[i] ||
+            bare_kernel_name(source.counters[i].kernel) != bare_kernel_name(kernel.name))
           continue;
         row["counters"] = counters_to_json(source.counters[i]);
         is_placed[i] = true;
