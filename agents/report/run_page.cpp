@@ -63,8 +63,8 @@ class Page {
   std::string write() {
     const std::string title =
         escape_markup(fmt::format("{}, run {}", report_.run.signature, report_.run.id));
-    add("<!DOCTYPE html>\n<html lang='en'>\n<head>\n<meta charset='utf-8'>\n"
-        "<meta name='viewport' content='width=device-width,initial-scale=1'>\n"
+    add("<!DOCTYPE html>\n<html lang='en'>\n<head>\n<meta charset='utf-8'/>\n"
+        "<meta name='viewport' content='width=device-width,initial-scale=1'/>\n"
         "<title>{}</title>\n<style>{}</style>\n</head>\n<body>\n<h1>{}</h1>\n",
         title, kStyle, title);
     heading();
