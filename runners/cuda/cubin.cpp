@@ -70,8 +70,12 @@ class KernelWalk {
       return fail(ErrorCode::kNotFound, "the device binary has no kernel of this name",
                   std::string(symbol));
     }
-    // The bank of `__constant__` variables belongs to all kernels of the binary, by fixed offsets.
-    if (const ElfSection* constants = file.find(".nv.constant3")) walk.number_of(*constants);
+    // Banks without a kernel's name belong to all of them, who read them by fixed offsets:
+    // `__constant__` variables, and addresses of `__device__` ones.
+    for (const ElfSection& section : file.sections()) {
+      if (!is_constant_bank(section.name, "")) continue;
+      walk.hash_.add(section.name).add(walk.number_of(section));
+    }
     walk.number_of(*kernel);
     for (size_t next = 0; next < walk.met_.size(); ++next) {
       FIB_CHECK(walk.add_section(*walk.met_[next]));

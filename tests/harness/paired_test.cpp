@@ -156,6 +156,36 @@ TEST(Paired, FiveRoundsGiveNoInterval) {
   EXPECT_EQ(estimate->rounds, 6);
 }
 
+std::vector<Sample> of(const std::vector<Sample>& samples, uint32_t contender) {
+  std::vector<Sample> own;
+  for (const Sample& sample : samples) {
+    if (sample.contender == contender) own.push_back(sample);
+  }
+  return own;
+}
+
+TEST(Paired, TwoContendersHaveAnEstimateWithoutAControl) {
+  Machine machine{.true_ns = {500.0, 1000.0, 1000.0}};
+  machine.drift = [](int round) { return 1.0 + 0.5 * (round % 3); };  // all of a round alike
+  const std::vector<Sample> samples = machine.session(20, 7);
+  std::vector<Sample> candidate = of(samples, kPairCandidate);
+  const std::vector<Sample> incumbent = of(samples, kPairIncumbent);
+  const auto estimate = estimate_speedup(candidate, incumbent);
+  ASSERT_TRUE(estimate);
+  EXPECT_NEAR(estimate->speedup, 2.0, 0.03);
+  EXPECT_LT(estimate->speedup_low, estimate->speedup);
+  EXPECT_LT(estimate->speedup, estimate->speedup_high);
+  EXPECT_EQ(estimate->rounds, 20);
+  // Rounds that lack one of them, or a time that could be measured, don't count.
+  candidate.resize(8);
+  candidate[0].time_ns = 1.0;
+  candidate[1].round = 99;
+  EXPECT_EQ(estimate_speedup(candidate, incumbent)->rounds, 6);
+  candidate.resize(7);
+  EXPECT_FALSE(estimate_speedup(candidate, incumbent));
+  EXPECT_FALSE(estimate_speedup({}, incumbent));
+}
+
 TEST(Paired, PairsAreTimedColdOnlyAndLonger) {
   const MeasureConfig alone;
   const MeasureConfig paired = paired_config(alone);
