@@ -36,5 +36,5 @@ found = {str(path): path.read_text() for path in pathlib.Path().rglob("*")
 changed = {path: found.get(path) for path in {**files, **found}
            if found.get(path) != files.get(path)}  # None: removed
 note = pathlib.Path("NOTE.txt")
-print(json.dumps({"files": changed, "note": note.read_text()[:200] if note.exists() else ""}
+print(json.dumps({"files": changed, "note": note.read_text().strip()[:200] if note.exists() else ""}
                  if changed else {"refusal": "the agent changed nothing"}))

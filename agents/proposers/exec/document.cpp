@@ -94,7 +94,9 @@ class AnswerReader {
     FIB_CHECK(answer.only_keys({"files", "patches", "refusal", "note", "cost"}));
     if (const auto cost = answer.find("cost")) FIB_CHECK(read_cost(*cost, outcome.cost));
     if (const auto note = answer.find("note")) {
-      outcome.note = shortened(FIB_TRY(note->string()), kNoteLimit);
+      const std::string text = FIB_TRY(note->string());
+      const std::vector<std::string_view> lines = lines_of(text);
+      if (!lines.empty()) outcome.note = shortened(lines.front(), kNoteLimit);
     }
     const auto files = answer.find("files"), patches = answer.find("patches");
     if (const auto refusal = answer.find("refusal")) {
