@@ -14,9 +14,8 @@ Result<Verdict> measure_alone(Session& session, const SoloRequest& request) {
   measure.config.seed = posed.session_seed;
   const std::vector<ContenderOutcome> outcomes = FIB_TRY(session.measure(measure));
   // By now in memory, unless the candidate failed before it was ever asked for.
-  const Result<ExpectedPtr> yardstick = outcomes.front().checks.empty()
-                                            ? Result<ExpectedPtr>(nullptr)
-                                            : request.expected(0);
+  const Result<ExpectedPtr> yardstick =
+      outcomes.front().checks.empty() ? Result<ExpectedPtr>(nullptr) : request.expected(0);
   return judge({.problem = posed.problem,
                 .solution = request.solution,
                 .artifact = *request.artifact,

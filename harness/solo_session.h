@@ -15,8 +15,8 @@ struct SoloRequest {
   const MeasureConfig& config;
 };
 
-// An Error says that the session couldn't measure at all; what the solution does wrong is its verdict.
-// The configuration's key and the problem's notes are left to the caller.
+// An Error says that the session couldn't measure at all; what the solution does wrong is its
+// verdict. The configuration's key and the problem's notes are left to the caller.
 Result<Verdict> measure_alone(Session& session, const SoloRequest& request);
 
 }  // namespace fib
