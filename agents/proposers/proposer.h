@@ -42,6 +42,7 @@ struct ProposalRequest {
 struct ProposalOutcome {
   std::optional<Solution> solution;
   std::string note;  // what was changed, in a line: "TILE 64 -> 128"
+  std::vector<int64_t> lenders;  // numbers of those of the others that something was taken from
   std::optional<Refusal> refusal;
   ProposalCost cost;                 // counted in both cases
   std::vector<Exchange> exchanges;   // what was said to a model or a program and what it answered

@@ -39,17 +39,22 @@ std::string ProposerBandit::choose(std::span<const std::string> eligible,
   const auto mean_cost_s = [](const Arm& arm) {
     return kLeastCost_s + (arm.count > 0 ? arm.cost_s / static_cast<double>(arm.count) : 0.0);
   };
-  double cheapest_s = std::numeric_limits<double>::infinity();
+  const auto mean_reward = [](const Arm& arm) {
+    return arm.reward / static_cast<double>(std::max<int64_t>(1, arm.count + arm.pending));
+  };
+  double cheapest_s = std::numeric_limits<double>::infinity(), largest = 0.0;
   for (const std::string& name : eligible) {
     if (known[name].count > 0) cheapest_s = std::min(cheapest_s, mean_cost_s(known[name]));
+    largest = std::max(largest, mean_reward(known[name]));
   }
   const auto value = [&](const std::string& name) {
     const Arm& arm = known[name];
     const auto n = static_cast<double>(arm.count + arm.pending);
     if (n == 0.0) return std::numeric_limits<double>::infinity();
+    const double reward = largest > 0.0 ? mean_reward(arm) / largest : 0.0;
     const double relative_cost = arm.count > 0 ? mean_cost_s(arm) / cheapest_s : 1.0;
     const double bonus = exploration_ * std::sqrt(std::log(std::max(total, 2.0)) / n);
-    return (arm.reward / n + bonus) / std::sqrt(relative_cost);
+    return (reward + bonus) / std::sqrt(relative_cost);
   };
   std::vector<std::string> best;
   double best_value = -1.0;

@@ -7,11 +7,13 @@
 // Moulines, 2011): only the last candidates count, and whoever hasn't been asked among them is
 // asked. A proposer that never helps is thus asked rarely, but never never. Each is valued at
 //
-//   (mean reward + exploration * sqrt(ln N / n)) / sqrt(cost relative to the cheapest)
+//   (mean reward / largest mean + exploration * sqrt(ln N / n)) / sqrt(cost / smallest cost)
 //
-// over the window's N askings, n of them its own. The root makes proposers of whom nothing tells
-// which is better share time rather than numbers: n is then inverse to the cost. Those asked whose
-// fate isn't known yet count as asked, without a reward, or all in flight would go to one.
+// over the window's N askings, n of them its own. Rewards count in relation to the largest, because
+// they become small for everybody as a search gets on. The root of the cost makes proposers of whom
+// nothing tells which is better share time rather than numbers: n is then inverse to the cost.
+// Those asked whose fate isn't known yet count as asked, without a reward, or all in flight would
+// go to one.
 
 #include <cstdint>
 #include <deque>

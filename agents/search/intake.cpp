@@ -64,6 +64,16 @@ std::optional<Refusal> refuse_manifest(const Solution& solution, const IntakeReq
 
 }  // namespace
 
+std::string one_line(std::string note) {
+  if (!is_utf8(note)) return "";
+  std::ranges::replace_if(
+      note, [](unsigned char c) { return c < ' '; }, ' ');
+  if (note.size() <= kMostNoteBytes) return note;
+  note.resize(kMostNoteBytes);
+  while (!is_utf8(note)) note.pop_back();  // a character may have been cut
+  return note + "...";
+}
+
 std::variant<Solution, Refusal> take_in(const IntakeRequest& request, ProposalOutcome outcome) {
   if (outcome.solution.has_value() == outcome.refusal.has_value()) {
     return malformed("the proposer gave neither a solution nor a refusal, or both");
@@ -87,9 +97,7 @@ std::variant<Solution, Refusal> take_in(const IntakeRequest& request, ProposalOu
   } else {
     solution.fib.erase("license");
   }
-  std::string note = is_utf8(outcome.note) ? std::move(outcome.note) : "";
-  std::ranges::replace(note, '\n', ' ');
-  if (note.size() > kMostNoteBytes) note.clear();
+  const std::string note = one_line(std::move(outcome.note));
   solution.description = fmt::format("{}{}by {} from {} ({})", note, note.empty() ? "" : "; ",
                                      request.proposer, parent.name, parent.author);
   solution.original = Json();

@@ -17,6 +17,9 @@ struct IntakeRequest {
   std::string_view proposer;
 };
 
+// What was changed, as a proposer says it: a line of UTF-8 of bounded length, or nothing.
+std::string one_line(std::string note);
+
 // The candidate, named "<seed>-r<run>-<number>", or why it can't be one: "path" (a source outside
 // the solution), "malformed" (no valid solution for this signature and target), "unchanged" (its
 // parent). `outcome` has exactly one of solution and refusal, or is refused as "malformed" too.

@@ -126,7 +126,6 @@ Result<void> Loop::launch_proposal(const Decision& decision) {
                    .proposer = decision.proposer,
                    .parents = {decision.parent},
                    .seed = decision.seed};
-  std::ranges::copy(decision.others, std::back_inserter(flight.record.parents));
   flight.parent = FIB_TRY(ancestor(decision.parent));
   flight.deadline_s = clock_() + options_.proposal_timeout_s;
   askings_.try_emplace(number, proposers_.at(decision.proposer), std::move(request), mailbox_,
@@ -200,7 +199,10 @@ Result<void> Loop::on_proposed(int64_t number, Result<ProposalOutcome> outcome) 
   Flight& flight = found->second;
   flight.record.cost = outcome->cost;
   flight.exchanges = std::move(outcome->exchanges);
-  flight.record.note = outcome->note;
+  flight.record.note = one_line(outcome->note);
+  for (const int64_t other : flight.decision.others) {
+    if (std::ranges::count(outcome->lenders, other) > 0) flight.record.parents.push_back(other);
+  }
   const int64_t seed = seed_of_.at(static_cast<size_t>(flight.decision.parent));
   auto taken = take_in({.signature = *options_.signature,
                         .parent = *flight.parent,

@@ -12,6 +12,8 @@ constexpr double kBestReward = 0.25;
 constexpr double kRewardPerLogGain = 3.0;
 // A step aside that may lead somewhere.
 constexpr double kCellReward = 0.1;
+// In candidates: by then others may be there to take something from.
+constexpr int64_t kExhaustedFor = 100;
 
 }  // namespace
 
@@ -37,6 +39,9 @@ void Population::add(const CandidateRecord& candidate) {
 
 double Population::place(const CandidateRecord& candidate) {
   const Elite elite{candidate.number, candidate.speedup_low, cell_of(candidate.behaviour)};
+  if (candidate.proposer == kSeedProposer) {
+    right_seeds_.insert(std::ranges::upper_bound(right_seeds_, elite, is_better), elite);
+  }
   const Grid::Arrival arrival = islands_.at(static_cast<size_t>(candidate.island)).grid.add(elite);
   if (!best_ || is_better(elite, *best_)) {
     const double gain =
@@ -58,7 +63,7 @@ void Population::learn_of_proposer(const CandidateRecord& candidate, double rewa
   if (!is_refused) {
     in_a_row = 0;
   } else if (reason == "exhausted" && !candidate.parents.empty()) {
-    exhausted_.insert({candidate.proposer, candidate.parents.front()});
+    exhausted_[{candidate.proposer, candidate.parents.front()}] = size_;
   } else {
     ++in_a_row;
   }
@@ -92,7 +97,8 @@ bool Population::is_set_aside(const std::string& proposer) const {
 }
 
 bool Population::is_exhausted(const std::string& proposer, int64_t parent) const {
-  return exhausted_.contains({proposer, parent});
+  const auto found = exhausted_.find({proposer, parent});
+  return found != exhausted_.end() && size_ - found->second < kExhaustedFor;
 }
 
 }  // namespace fib::agents

@@ -5,7 +5,6 @@
 
 #include <map>
 #include <optional>
-#include <set>
 #include <string>
 #include <vector>
 
@@ -25,6 +24,8 @@ class Population {
   const Grid& island(int island) const { return islands_.at(static_cast<size_t>(island)).grid; }
   // Elites of all islands, best first, each once.
   std::vector<Elite> all_elites() const;
+  // Seeds that are right, best first: what they declare may be worth more than their speed.
+  const std::vector<Elite>& right_seeds() const { return right_seeds_; }
   // Seeds that aren't right, which may still be repaired where nothing is right.
   const std::vector<int64_t>& failed_seeds() const { return failed_seeds_; }
   const ProposerBandit& bandit() const { return bandit_; }
@@ -46,11 +47,12 @@ class Population {
   int64_t size_ = 0;
   std::vector<Island> islands_;
   std::optional<Elite> best_;
+  std::vector<Elite> right_seeds_;
   std::vector<int64_t> failed_seeds_;
   ProposerBandit bandit_;
   std::map<int64_t, int64_t> children_;
   std::map<std::string, int> refusals_in_a_row_;
-  std::set<std::pair<std::string, int64_t>> exhausted_;
+  std::map<std::pair<std::string, int64_t>, int64_t> exhausted_;  // when, in candidates
 };
 
 }  // namespace fib::agents

@@ -103,6 +103,56 @@ Result<Staging> Staging::from_json(const Json& json, std::string_view where) {
                  .most_confirmations = FIB_TRY(integer_at(view, "most_confirmations"))};
 }
 
+Json RunSummary::to_json() const {
+  Json by_proposer = Json::object();
+  for (const auto& [name, its] : tally.proposers()) {
+    by_proposer[name] = {{"asked", its.asked},
+                         {"refused", its.refused},
+                         {"duplicates", its.duplicates},
+                         {"failed", its.failed},
+                         {"slow", its.slow},
+                         {"measured", its.measured},
+                         {"seconds", its.cost.seconds},
+                         {"tokens", its.cost.prompt_tokens + its.cost.answer_tokens},
+                         {"money", its.cost.money}};
+  }
+  Json winner;
+  if (best) {
+    winner = {{"number", best->number},
+              {"solution", best->solution_name},
+              {"solution_key", best->solution_key},
+              {"speedup", best->speedup},
+              {"speedup_low", best->speedup_low},
+              {"speedup_high", best->speedup_high},
+              {"is_confirmed", best->is_confirmed}};
+    if (best->is_confirmed) {
+      winner["judged_speedup"] = best->judged_speedup;
+      winner["shrinkage"] = 1.0 - best->speedup / best->judged_speedup;
+    }
+  }
+  const ControlSpread controls = tally.controls();
+  return {
+      {"run", run},
+      {"state", run_state_name(state)},
+      {"end_reason", end_reason},
+      {"candidates", tally.candidates()},
+      {"seeds", tally.seeds()},
+      {"measured", tally.measured()},
+      {"early_kills", tally.early_kills()},
+      {"rejected", tally.rejected()},
+      {"proposers", by_proposer},
+      {"set_aside", set_aside},
+      {"best", winner},
+      {"spent",
+       {{"candidates", spent.candidates},
+        {"seconds", spent.seconds},
+        {"tokens", spent.tokens},
+        {"money", spent.money}}},
+      {"controls", {{"pairs", controls.pairs}, {"rms", controls.rms}, {"worst", controls.worst}}},
+      {"candidates_per_hour", candidates_per_hour},
+      {"device_idle_share", device_idle_share}};
+}
+
 Result<RunPlan> stored_plan(const RunArchive& archive, const Store& store, int64_t run) {
   const RunRecord record = FIB_TRY(archive.run(run));
   const std::string where = where_of(run);

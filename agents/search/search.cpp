@@ -172,9 +172,10 @@ std::optional<Decision> Search::decide(
                     .seed = chance_bits(options.seed, number, ChanceFor::kProposal)};
   if (visible.best()) decision.best = visible.best()->number;
 
-  // The island's own first; then anybody's; then seeds that need repair.
+  // The island's own first; then anybody's; then seeds that were overtaken or need repair.
   const Grid& island = visible.island(decision.island);
-  std::vector<std::vector<Elite>> circles = {island.elites(), visible.all_elites(), {}};
+  std::vector<std::vector<Elite>> circles = {
+      island.elites(), visible.all_elites(), visible.right_seeds(), {}};
   for (const int64_t seed : visible.failed_seeds()) circles.back().push_back({.number = seed});
   for (const std::vector<Elite>& circle : circles) {
     std::map<std::string, std::vector<Elite>> suitable;

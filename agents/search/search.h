@@ -15,7 +15,7 @@
 //             often a parent
 //
 // A refusal and a duplicate earn nothing. A proposer that is refused kMostRefusals times in a row
-// is set aside; what it has exhausted with one parent it isn't asked again.
+// is set aside; with a parent with whom it has exhausted everything it isn't asked for a while.
 
 #include <cstdint>
 #include <functional>
@@ -38,7 +38,7 @@ struct SearchOptions {
   int64_t migration_interval =
       40;                    // candidates of an island between two visits of a neighbour's best
   int lag = 4;               // candidates in flight at most
-  double exploration = 0.5;  // of the bandit over proposers
+  double exploration = 1.0;  // of the bandit over proposers
   std::vector<std::string> proposers;  // names
 
   Json to_json() const;

@@ -48,7 +48,8 @@ void add_blocks_of(const Ancestor& other, const std::vector<SourceBlock>& blocks
     const SourceBlock* const block = find_block(blocks, theirs.name);
     if (!block || trimmed(theirs.text) == trimmed(block->text)) continue;
     changes->push_back({BlockChange{theirs.name, theirs.text},
-                        fmt::format("{} as in {}", theirs.name, other.record.number)});
+                        fmt::format("{} as in {}", theirs.name, other.record.number),
+                        other.record.number});
   }
 }
 
@@ -71,14 +72,16 @@ void add_values_of(const Ancestor& other, const DesignSpace& space, const Config
         continue;
       }
       const std::string word = fmt::format("{} {} -> {}", tunable.name, current[i], value);
-      changes->push_back(
-          {ValueChange{{{i, value}}}, fmt::format("{} as in {}", word, other.record.number)});
+      changes->push_back({ValueChange{{{i, value}}},
+                          fmt::format("{} as in {}", word, other.record.number),
+                          other.record.number});
       all.values.emplace_back(i, value);
       words += (words.empty() ? "" : ", ") + word;
     }
   }
   if (all.values.size() < 2) return;
-  changes->push_back({std::move(all), fmt::format("{} as in {}", words, other.record.number)});
+  changes->push_back({std::move(all), fmt::format("{} as in {}", words, other.record.number),
+                      other.record.number});
 }
 
 }  // namespace

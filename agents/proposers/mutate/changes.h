@@ -3,6 +3,7 @@
 // What can be changed about a parent, one thing at a time: the moves that `mutate` draws from.
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
 #include <variant>
@@ -26,6 +27,7 @@ struct ValueChange {
 struct Change {
   std::variant<BlockChange, ValueChange> what;
   std::string note;  // "dot: lanes", "dot as in 12", "TILE 64 -> 128 as in 12"
+  std::optional<int64_t> lender = std::nullopt;  // number of the candidate that it is taken from
 };
 
 // By where they come from; a draw picks a source first, so that a large one doesn't drown the

@@ -128,6 +128,7 @@ class MutateProposer final : public Proposer {
       ProposalOutcome outcome;
       for (const Change* change : drawn) {
         outcome.note += (outcome.note.empty() ? "" : "; ") + change->note;
+        if (change->lender) outcome.lenders.push_back(*change->lender);
       }
       outcome.solution = std::move(solution);
       return outcome;

@@ -1,0 +1,270 @@
+// The loop: stages, duplicates, confirmations, devices, what becomes of trouble on the bench.
+
+#include "agents/search/run.h"
+
+#include <gmock/gmock.h>
+
+#include "tests/agents/search/run_fixture.h"
+
+namespace fib::agents {
+namespace {
+
+using ::testing::HasSubstr;
+
+using RunSearch = RunFixture;
+
+// Each candidate is 0.25 faster than its parent.
+Result<ProposalOutcome> climb(const ProposalRequest& request) {
+  Nature nature = Nature::of(request.parent.solution);
+  nature.code.clear();
+  nature.speed += 0.25 + static_cast<double>(request.seed % 1000) * 1e-6;
+  return outcome_of(changed(request, nature), "faster");
+}
+
+TEST_F(RunSearch, FindsWhatIsFasterAndConfirmsIt) {
+  propose_with(climb);
+  options.plan.search.lag = 1;
+  int seen = 0;
+  hooks.on_candidate = [&](const CandidateRecord& record) {
+    if (record.is_confirmed) return;  // once more
+    EXPECT_EQ(record.number, seen++);
+  };
+  const RunSummary summary = run();
+  EXPECT_EQ(summary.state, RunState::kFinished);
+  EXPECT_EQ(summary.end_reason, "budget: 20 candidates");
+  EXPECT_EQ(summary.spent.candidates, 20);
+  EXPECT_EQ(summary.tally.candidates(), 21);
+  ASSERT_TRUE(summary.best);
+  EXPECT_GT(summary.best->speedup, 3.0);
+  EXPECT_TRUE(summary.best->is_confirmed);
+  EXPECT_EQ(archive->run(summary.run)->state, RunState::kFinished);
+  EXPECT_EQ(archive->run(summary.run)->end_reason, summary.end_reason);
+  const auto all = records(summary.run);
+  ASSERT_EQ(all.size(), 21u);
+  EXPECT_EQ(all[0].proposer, "seed");
+  EXPECT_EQ(all[0].stage, CandidateStage::kJudged);
+  EXPECT_EQ(all[static_cast<size_t>(summary.best->number)].stage, CandidateStage::kConfirmed);
+  const Json json = summary.to_json();
+  EXPECT_EQ(json["best"]["number"], summary.best->number);
+  EXPECT_EQ(json["candidates"], 21);
+}
+
+TEST_F(RunSearch, ACandidateSaysHonestlyWhereItIsFrom) {
+  propose_with([](const ProposalRequest& request) -> Result<ProposalOutcome> {
+    Solution solution = changed(request, {.speed = 2.0 + static_cast<double>(request.seed % 9999)});
+    solution.name = "mine";
+    solution.author = "a famous person";
+    solution.fib["license"] = "Proprietary";
+    return outcome_of(solution, "two\nlines");
+  });
+  options.budget.candidates = 1;
+  const RunSummary summary = run();
+  const CandidateRecord record = records(summary.run).at(1);
+  EXPECT_EQ(record.solution_name, fmt::format("plain-r{}-1", summary.run));
+  EXPECT_EQ(record.note, "two lines");
+  EXPECT_EQ(record.cost.prompt_tokens, 60);
+  const Solution solution = store->solution(record.solution_key).value();
+  EXPECT_EQ(solution.name, record.solution_name);
+  EXPECT_EQ(solution.author, "fib agent");
+  EXPECT_EQ(solution.fib["license"], "MIT");
+  EXPECT_THAT(solution.description, HasSubstr("script"));
+  EXPECT_THAT(solution.description, HasSubstr("plain (somebody)"));
+}
+
+TEST_F(RunSearch, EachStageEndsWhatItCan) {
+  int asked = 0;
+  propose_with([&asked](const ProposalRequest& request) -> Result<ProposalOutcome> {
+    const Nature natures[] = {{.trouble = "broken"},
+                              {.trouble = "wrong"},
+                              {.speed = 0.5},
+                              {.speed = 0.8},
+                              {.speed = 1.5, .trouble = "late-wrong"},
+                              {.speed = 1.25}};
+    return outcome_of(changed(request, natures[asked++]));
+  });
+  options.plan.search.lag = 1;
+  options.budget.candidates = 6;
+  const RunSummary summary = run();
+  const auto all = records(summary.run);
+  const auto expect = [&](size_t number, CandidateStage stage, CandidateFate fate,
+                          const std::string& reason) {
+    EXPECT_EQ(all[number].stage, stage) << number;
+    EXPECT_EQ(all[number].fate, fate) << number;
+    EXPECT_EQ(all[number].refusal.reason, reason) << number;
+  };
+  expect(1, CandidateStage::kBuilt, CandidateFate::kFailed, "compile-error");
+  EXPECT_EQ(all[1].refusal.message, "solution.cpp:1: error: no");
+  expect(2, CandidateStage::kScreened, CandidateFate::kFailed, "incorrect-numerical");
+  expect(3, CandidateStage::kScreened, CandidateFate::kSlow, "slow");
+  EXPECT_EQ(all[3].screen_speedup, 0.5);
+  expect(4, CandidateStage::kScreened, CandidateFate::kSlow, "slow");
+  expect(5, CandidateStage::kJudged, CandidateFate::kFailed, "crash");
+  expect(6, CandidateStage::kConfirmed, CandidateFate::kMeasured, "");
+  EXPECT_EQ(bench->judgements, 3);  // the seed's and the last two
+  EXPECT_EQ(summary.tally.early_kills(), 3);
+  EXPECT_EQ(summary.tally.rejected().at("slow"), 2);
+  // Of all but refusals there is something to tell.
+  for (size_t number = 1; number <= 6; ++number) EXPECT_FALSE(all[number].feedback.is_null());
+}
+
+TEST_F(RunSearch, TheSameMachineCodeIsNotTimedAgain) {
+  propose_with([](const ProposalRequest& request) -> Result<ProposalOutcome> {
+    Nature nature{.speed = 1.25, .code = "same"};
+    nature.code_bytes = static_cast<int64_t>(request.seed % 100000);  // another source each time
+    return outcome_of(changed(request, nature));
+  });
+  options.plan.search.lag = 1;
+  options.plan.staging.control_share = 0.0;
+  const RunSummary summary = run();
+  const auto all = records(summary.run);
+  for (size_t number = 2; number < all.size(); ++number) {
+    EXPECT_EQ(all[number].fate, CandidateFate::kDuplicate);
+    EXPECT_EQ(all[number].duplicate_of, 1);
+    EXPECT_EQ(all[number].speedup, 0.0);
+  }
+  EXPECT_EQ(bench->screenings, 2);
+  EXPECT_EQ(bench->judgements, 2);
+  EXPECT_EQ(summary.tally.proposers().at("script").duplicates, 19);
+  EXPECT_EQ(summary.tally.controls().pairs, 0);
+}
+
+TEST_F(RunSearch, SomeDuplicatesAreTimedAsControls) {
+  propose_with([](const ProposalRequest& request) -> Result<ProposalOutcome> {
+    // The same program that measures otherwise each time: what differs is noise.
+    Nature nature{.speed = request.history->size() % 2 == 0 ? 1.25 : 1.5, .code = "same"};
+    nature.code_bytes = static_cast<int64_t>(request.seed % 100000);
+    return outcome_of(changed(request, nature));
+  });
+  options.plan.search.lag = 1;
+  options.plan.staging.control_share = 1.0;
+  options.budget.candidates = 5;
+  const RunSummary summary = run();
+  const ControlSpread spread = summary.tally.controls();
+  EXPECT_EQ(spread.pairs, 4);
+  EXPECT_NEAR(spread.worst, 0.25 / 1.5, 1e-9);
+  EXPECT_GT(spread.rms, 0.0);
+  EXPECT_EQ(summary.to_json()["controls"]["pairs"], 4);
+  // A control wins nothing.
+  EXPECT_EQ(summary.best->number, 1);
+}
+
+TEST_F(RunSearch, AWinnerThatWasLuckyShrinksAndTheNextOneIsConfirmed) {
+  int asked = 0;
+  propose_with([&asked](const ProposalRequest& request) -> Result<ProposalOutcome> {
+    const Nature natures[] = {{.speed = 1.5, .confirmed = 1.4},
+                              {.speed = 2.0, .confirmed = 1.2},
+                              {.speed = 3.0, .trouble = "never-confirmed"}};
+    return outcome_of(changed(request, natures[asked++]));
+  });
+  options.plan.search.lag = 1;
+  options.budget.candidates = 3;
+  const RunSummary summary = run();
+  const auto all = records(summary.run);
+  EXPECT_EQ(bench->confirmations, 3);
+  EXPECT_EQ(all[3].fate, CandidateFate::kFailed);
+  EXPECT_EQ(all[3].refusal.reason, "crash");
+  EXPECT_TRUE(all[2].is_confirmed);
+  EXPECT_EQ(all[2].judged_speedup, 2.0);
+  EXPECT_EQ(all[2].speedup, 1.2);
+  ASSERT_TRUE(summary.best);
+  EXPECT_EQ(summary.best->number, 1);
+  EXPECT_TRUE(summary.best->is_confirmed);
+  EXPECT_NEAR(summary.to_json()["best"]["shrinkage"].get<double>(), 1.0 - 1.4 / 1.5, 1e-9);
+}
+
+TEST_F(RunSearch, ANewBestByMoreThanNoiseIsConfirmedOnTheWay) {
+  propose_with(climb);
+  options.plan.search.lag = 1;
+  options.plan.staging.confirm_interval = 5;
+  options.plan.staging.most_confirmations = 2;
+  const RunSummary summary = run();
+  int confirmed = 0;
+  for (const CandidateRecord& record : records(summary.run)) confirmed += record.is_confirmed;
+  EXPECT_EQ(confirmed, 3);  // two on the way, and the last
+}
+
+TEST_F(RunSearch, NothingIsConfirmedWhereNothingWasGained) {
+  propose_with([](const ProposalRequest& request) -> Result<ProposalOutcome> {
+    return outcome_of(changed(
+        request, {.speed = 0.96, .code_bytes = 1000 + static_cast<int64_t>(request.seed % 999)}));
+  });
+  const RunSummary summary = run();
+  EXPECT_EQ(bench->confirmations, 0);
+  EXPECT_EQ(summary.best->number, 0);
+}
+
+TEST_F(RunSearch, SeveralDevicesWorkAtATime) {
+  bench = std::make_unique<FakeBench>(3, 2);
+  for (int i = 1; i < 3; ++i) options.plan.seeds.push_back(solution_of({.speed = 1.0 + i}));
+  // Each of the three seeds waits on its device until all are there.
+  std::mutex mutex;
+  std::condition_variable met;
+  int there = 0;
+  bench->on_judge = [&] {
+    std::unique_lock lock(mutex);
+    ++there;
+    met.notify_all();
+    EXPECT_TRUE(met.wait_for(lock, std::chrono::seconds(60), [&] { return there >= 3; }));
+  };
+  propose_with({wanderer()});
+  options.plan.search.lag = 6;
+  options.budget.candidates = 60;
+  const RunSummary summary = run();
+  EXPECT_EQ(summary.tally.candidates(), 63);
+  EXPECT_GE(summary.device_idle_share, 0.0);
+  EXPECT_LE(summary.device_idle_share, 1.0);
+  EXPECT_GT(summary.candidates_per_hour, 0.0);
+}
+
+TEST_F(RunSearch, SeedsThatAreTheSameCountOnce) {
+  options.plan.seeds.push_back(solution_of({}, "another-name"));
+  propose_with({wanderer()});
+  const auto all = records(run().run);
+  EXPECT_EQ(all[1].fate, CandidateFate::kRefused);
+  EXPECT_EQ(all[1].refusal.reason, "tried-before");
+}
+
+TEST_F(RunSearch, AnErrorOfTheBenchEndsTheRunWhichCanGoOn) {
+  int asked = 0;
+  propose_with([&asked](const ProposalRequest& request) -> Result<ProposalOutcome> {
+    const bool is_gone = ++asked == 3;
+    return outcome_of(
+        changed(request, {.speed = 1.0 + asked, .trouble = is_gone ? "bench-gone" : ""}));
+  });
+  options.plan.search.lag = 1;
+  options.budget.candidates = 5;
+  const auto broken = try_run();
+  ASSERT_FALSE(broken);
+  EXPECT_EQ(broken.error().message, "the device is gone");
+  const RunRecord stopped = archive->runs()->front();
+  EXPECT_EQ(stopped.state, RunState::kStopped);
+  EXPECT_THAT(stopped.end_reason, HasSubstr("the device is gone"));
+  options.resume = stopped.id;
+  EXPECT_EQ(run().tally.candidates(), 6);
+}
+
+TEST_F(RunSearch, ABugOfTheBenchIsLoud) {
+  options.plan.seeds = {solution_of({.trouble = "bug"})};
+  propose_with({wanderer()});
+  EXPECT_THROW((void)try_run(), std::logic_error);
+}
+
+TEST_F(RunSearch, RefusesWhatMakesNoSense) {
+  propose_with({wanderer()});
+  RunOptions good = options;
+  options.plan.seeds.clear();
+  EXPECT_THAT(try_run().error().to_string(), HasSubstr("seeds"));
+  options = good;
+  options.plan.search.proposers.push_back("llm");
+  EXPECT_THAT(try_run().error().to_string(), HasSubstr("'llm'"));
+  options = good;
+  options.plan.search.lag = 0;
+  EXPECT_THAT(try_run().error().to_string(), HasSubstr("lag"));
+  options = good;
+  options.resume = 77;
+  EXPECT_EQ(try_run().error().code, ErrorCode::kNotFound);
+  EXPECT_TRUE(archive->runs()->empty());
+}
+
+}  // namespace
+}  // namespace fib::agents
