@@ -194,8 +194,9 @@ class Page {
     if (report_.cells.empty()) return;
     table_head("Kinds of kernels found", {"kind", "#fastest", "#speedup", "#candidates"});
     for (const CellReport& cell : report_.cells) {
-      add("<tr><td>{}</td>{}{}{}</tr>\n", escape_markup(cell_in_words(cell.cell)),
-          number_cell(link(cell.elite)), number_cell(speedup_in_words(*report_.find(cell.elite))),
+      const CandidateRecord& elite = *report_.find(cell.elite);
+      add("<tr><td>{}</td>{}{}{}</tr>\n", escape_markup(cell_in_words(cell.cell, elite.behaviour)),
+          number_cell(link(cell.elite)), number_cell(speedup_in_words(elite)),
           number_cell(cell.candidates));
     }
     table_end();

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "agents/search/grid.h"
+#include "agents/text.h"
 #include "harness/verdict_json.h"
 #include "leaderboard/candidate_json.h"
 
@@ -171,10 +172,16 @@ Json report_to_json(const RunReport& report, size_t limit) {
           {"top", top}};
 }
 
-std::string cell_in_words(const Cell& cell) {
-  return fmt::format("{}, error 1e{}, resources {}",
-                     cell.bound.empty() ? "bound unknown" : cell.bound + "-bound", cell.error_step,
-                     cell.resource_step);
+std::string cell_in_words(const Cell& cell, const Behaviour& elite) {
+  std::string words =
+      fmt::format("{}, error 1e{}", cell.bound.empty() ? "bound unknown" : cell.bound + "-bound",
+                  cell.error_step);
+  if (elite.registers > 0) {
+    return words + fmt::format(", {} registers, {} shared", elite.registers,
+                               bytes_in_words(static_cast<double>(elite.shared_bytes)));
+  }
+  if (elite.code_bytes == 0) return words;
+  return words + fmt::format(", {} of code", bytes_in_words(static_cast<double>(elite.code_bytes)));
 }
 
 std::string speedup_in_words(const CandidateRecord& candidate) {

@@ -46,8 +46,8 @@ Json report_to_json(const RunReport& report, size_t limit);
 
 // Right, and it is known how fast: what can be drawn and ranked.
 bool is_ranked(const CandidateRecord& candidate);
-// "memory-bound, error 1e-4, resources 3": a cell in words.
-std::string cell_in_words(const Cell& cell);
+// What the elite stands for: "memory-bound, error 1e-4, 96 registers, 48 KiB shared".
+std::string cell_in_words(const Cell& cell, const Behaviour& elite);
 // "1.310x 1.280-1.340".
 std::string speedup_in_words(const CandidateRecord& candidate);
 

@@ -85,8 +85,9 @@ void print_cells(const Context& context, const agents::RunReport& report) {
   Table table(
       {{"kind of kernel"}, {"fastest", Align::kRight}, {"speedup"}, {"candidates", Align::kRight}});
   for (const agents::CellReport& cell : report.cells) {
-    table.add({printable(agents::cell_in_words(cell.cell)), fmt::format("#{}", cell.elite),
-               agents::speedup_in_words(*report.find(cell.elite)),
+    const CandidateRecord& elite = *report.find(cell.elite);
+    table.add({printable(agents::cell_in_words(cell.cell, elite.behaviour)),
+               fmt::format("#{}", cell.elite), agents::speedup_in_words(elite),
                std::to_string(cell.candidates)});
   }
   table.print(context.out, context.out_style, "  ");

@@ -94,7 +94,7 @@ TEST_F(AgentRecords, ShowsARun) {
   EXPECT_THAT(
       text, HasSubstr("  tune          3        0          1       1     0         1          1"));
   EXPECT_THAT(text, HasSubstr("  failed           1 compile-error\n"));
-  EXPECT_THAT(text, HasSubstr("compute-bound, error 1e-4, resources 1"));
+  EXPECT_THAT(text, HasSubstr("compute-bound, error 1e-4, 2.93 KiB of code"));
   EXPECT_THAT(text, HasSubstr("         #5  1.300x 1.250-1.350             llm       #1\n"));
   EXPECT_THAT(text, Not(HasSubstr("TILE 64"))) << "the third";
   const Json document = fib_json({"agent", "show", "1", "--limit", "2"});

@@ -52,7 +52,10 @@ TEST(RunReport, HasTheFastestOfEachCell) {
   EXPECT_EQ(report.cells[0].cell.bound, "compute");
   EXPECT_EQ(report.cells[1].elite, 5);
   EXPECT_EQ(report.cells[1].candidates, 3);
-  EXPECT_EQ(cell_in_words(report.cells[1].cell), "memory-bound, error 1e-4, resources 1");
+  EXPECT_EQ(cell_in_words(report.cells[1].cell, report.find(5)->behaviour),
+            "memory-bound, error 1e-4, 2.93 KiB of code");
+  EXPECT_EQ(cell_in_words({.error_step = -9}, {.registers = 96, .shared_bytes = 48 << 10}),
+            "bound unknown, error 1e-9, 96 registers, 48 KiB shared");
 }
 
 TEST(RunReport, FollowsFirstParents) {
