@@ -16,23 +16,38 @@ namespace {
 constexpr double kQuickBytes = 0x1p28;
 constexpr double kQuickFloorNs = 1e6;
 constexpr double kAsQuick = 2.0;
+constexpr double kAssumedGbps = 100.0;  // where the ceilings aren't known
+
+// Times the least time: slower than a beginner's honest work.
+constexpr double kHangsBeyond = 1000.0;
 
 constexpr double kLeastWeight = 1e-9;  // of a workload that was never seen in traffic
 
 struct Size {
   double bytes = 0.0;
-  double floor_ns = 0.0;  // bytes where the ceilings aren't known: only the order counts then
+  double floor_ns = 0.0;
   double weight = 0.0;
 };
+
+double floor_of(const PosedProblem& posed, const DeviceInfo& device) {
+  return roofline_of(posed.problem, posed.value_sets.front(), device).floor_ns;
+}
+
+double call_timeout_s(const PosedProblem& posed, const LiveBenchOptions& options) {
+  const double floor_s = floor_of(posed, options.devices.front()) * 1e-9;
+  return std::min(std::max(options.screening.call_timeout_s, kHangsBeyond * floor_s),
+                  options.evaluation.measure.call_timeout_s);
+}
 
 Size size_of(const PosedProblem& posed, const DeviceInfo& device) {
   Size size{.weight = std::max(posed.problem.workload.weight, kLeastWeight)};
   for (const auto* tensors : {&posed.problem.inputs, &posed.problem.outputs}) {
-    for (const TensorDesc& tensor : *tensors)
+    for (const TensorDesc& tensor : *tensors) {
       size.bytes += static_cast<double>(tensor.size_bytes());
+    }
   }
-  const Roofline roofline = roofline_of(posed.problem, posed.value_sets.front(), device);
-  size.floor_ns = roofline.floor_ns > 0.0 ? roofline.floor_ns : size.bytes;
+  const double floor_ns = floor_of(posed, device);
+  size.floor_ns = floor_ns > 0.0 ? floor_ns : size.bytes / kAssumedGbps;
   return size;
 }
 
@@ -83,7 +98,7 @@ Screen::Screen(PosedPtr posed, const LiveBenchOptions& options)
               .max_samples = options.screening.max_samples,
               .target_relative_ci = options.screening.target_relative_ci,
               .max_seconds_per_mode = options.screening.max_seconds,
-              .call_timeout_s = options.screening.call_timeout_s,
+              .call_timeout_s = call_timeout_s(*posed_, options),
               .seed = posed_->session_seed},
       expected_(options.expected),
       threads_(options.evaluation.threads) {}
