@@ -110,7 +110,7 @@ struct SynthesisRule {
   Synthesis::Kind kind;
   std::string_view limit;  // the rule applies if all its names are axes of the signature
 };
-constexpr SynthesisRule kSyntheses[] = {
+constexpr SynthesisRule kSynthesisRules[] = {
     {"kv_indices", Synthesis::Kind::kPageTable, "num_pages"},
     {"kv_indices", Synthesis::Kind::kPageTable, "num_cache_tokens"},
     {"block_table", Synthesis::Kind::kPageTable, "num_pages"},
@@ -152,7 +152,7 @@ std::optional<std::string> total_of(const Signature& signature, const std::strin
 std::map<std::string, Synthesis> infer_synthesis(const Signature& signature) {
   std::map<std::string, Synthesis> result;
   for (const TensorSpec& input : signature.inputs) {
-    for (const SynthesisRule& rule : kSyntheses) {
+    for (const SynthesisRule& rule : kSynthesisRules) {
       if (rule.input == input.name && can_limit(signature, rule.limit)) {
         result[input.name] = Synthesis{rule.kind, std::string(rule.limit), {}};
       }
