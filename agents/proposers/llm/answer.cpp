@@ -19,7 +19,7 @@ namespace {
 constexpr size_t kShortestFence = 3;
 constexpr size_t kLongestPath = 200;
 constexpr size_t kLongestNote = 200;
-constexpr size_t kLargestFile = size_t{1} << 20;  // as of a solution folder's
+constexpr size_t kLargestAnswerFile = size_t{1} << 20;  // as of a solution folder's
 constexpr std::string_view kNoteMark = "NOTE:";
 constexpr std::string_view kBlocks = "blocks begin with ```patch PATH, ```file PATH or ```new PATH";
 
@@ -163,7 +163,7 @@ Result<std::string> content_of(const Block& block, const std::vector<SourceFile>
       return wrong(block.line, fmt::format("'{}' would be empty", block.path));
     }
   }
-  if (content.size() > kLargestFile) {
+  if (content.size() > kLargestAnswerFile) {
     return wrong(block.line, fmt::format("'{}' would have {} bytes", block.path, content.size()),
                  "at most 1 MiB");
   }
