@@ -154,12 +154,6 @@ std::vector<const Verdict*> timed_verdicts(const std::vector<Verdict>& verdicts)
   return timed;
 }
 
-const Verdict* most_to_gain(const std::vector<const Verdict*>& timed) {
-  const auto most = std::ranges::max_element(
-      timed, {}, [](const Verdict* verdict) { return time_to_gain(*verdict); });
-  return most == timed.end() ? nullptr : *most;
-}
-
 Json time_to_json(const FeedbackSource& source, const std::vector<const Verdict*>& timed) {
   if (timed.empty()) return nullptr;
   Json time{{"workloads", timed.size()}};
@@ -173,7 +167,7 @@ Json time_to_json(const FeedbackSource& source, const std::vector<const Verdict*
   if (timed.size() > 1) time["worst"] = time_row(*timed.back());
   double all = 0.0;
   for (const Verdict* verdict : timed) all += time_to_gain(*verdict);
-  const Verdict* most = most_to_gain(timed);
+  const Verdict* most = most_to_gain(source.verdicts);
   if (timed.size() > 1 && all > 0.0) {
     Json gain = call_to_json(*most);
     gain["share_of_the_time_above_the_floor"] = time_to_gain(*most) / all;
@@ -224,10 +218,10 @@ Json kernel_to_json(const KernelShare& kernel, const DeviceInfo& device) {
 }
 
 // Those of the workload where most is to gain; counters are put beside the kernel of their name.
-Json kernels_to_json(const FeedbackSource& source, const std::vector<const Verdict*>& timed) {
+Json kernels_to_json(const FeedbackSource& source) {
   Json rows = Json::array();
   std::vector<bool> is_placed(source.counters.size(), false);
-  const Verdict* shown = most_to_gain(timed);
+  const Verdict* shown = most_to_gain(source.verdicts);
   if (shown != nullptr) {
     for (const KernelShare& kernel : shown->kernels) {
       if (rows.size() == kMostKernels) break;
@@ -304,6 +298,13 @@ std::string target_of(const Solution& solution) {
 
 }  // namespace
 
+const Verdict* most_to_gain(const std::vector<Verdict>& verdicts) {
+  const std::vector<const Verdict*> timed = timed_verdicts(verdicts);
+  const auto most = std::ranges::max_element(
+      timed, {}, [](const Verdict* verdict) { return time_to_gain(*verdict); });
+  return most == timed.end() ? nullptr : *most;
+}
+
 Json make_feedback(const FeedbackSource& source) {
   const std::vector<const Verdict*> timed = timed_verdicts(source.verdicts);
   const int64_t passed =
@@ -320,7 +321,7 @@ Json make_feedback(const FeedbackSource& source) {
   add("failures", failures_to_json(source.verdicts));
   add("accuracy", accuracy_to_json(source.verdicts));
   add("time", time_to_json(source, timed));
-  add("kernels", kernels_to_json(source, timed));
+  add("kernels", kernels_to_json(source));
   add("resources", resources_to_json(source.behaviour));
   add("parent", parent_to_json(source));
   return feedback;

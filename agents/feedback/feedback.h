@@ -36,6 +36,10 @@ struct FeedbackSource {
   std::optional<CandidateRecord> parent_record;
 };
 
+// Of those that passed and were timed, the one where, as traffic weighs it, most time is left above
+// the roofline's floor: whose kernels and counters are shown. Null: none was timed.
+const Verdict* most_to_gain(const std::vector<Verdict>& verdicts);
+
 // The document that is stored with a candidate and given to proposers (docs/agents.md describes it).
 Json make_feedback(const FeedbackSource& source);
 // The same as Markdown, at most `max_bytes` long: what a model or a person reads.

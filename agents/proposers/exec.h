@@ -20,7 +20,7 @@ namespace fib::agents {
 struct ExecOptions {
   std::string program;  // a path, or a name to search on the PATH of `environment`
   std::vector<std::string> arguments;
-  // The whole of it, but for HOME and TMPDIR, which are the call's folder where they aren't given.
+  // The whole of it, but for HOME and TMPDIR, which are the call's folder.
   std::vector<std::pair<std::string, std::string>> environment;
   std::filesystem::path scratch;  // where the calls' folders are made
   std::filesystem::path abi;      // harness/abi: told to the program, which may read it; or empty

@@ -120,6 +120,7 @@ int run_app(int argc, const char* const* argv, const Environment& environment, s
   Action action;
   add_submit_command(app, action);
   add_compare_command(app, action);
+  add_profile_command(app, action);
   add_run_command(app, action);
   add_board_command(app, action);
   add_show_command(app, action);
@@ -167,6 +168,7 @@ int run_app(int argc, const char* const* argv, const Environment& environment, s
       .cache_folder = cache_folder(options, environment),
       .datasets = options.datasets,
       .cuda_search = cuda_search(environment, cache_folder(options, environment)),
+      .profiler_variables = environment.profiler_variables,
   };
   auto home = find_home(environment.executable, options.home);
   if (!home) return report_error(context, home.error());

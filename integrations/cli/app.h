@@ -6,6 +6,8 @@
 #include <iosfwd>
 #include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
 namespace fib {
 
@@ -17,6 +19,7 @@ struct Environment {
   std::optional<std::string> user_home;    // $HOME
   std::optional<std::string> cuda_home;    // $CUDA_HOME
   std::optional<std::string> virtual_env;  // $VIRTUAL_ENV
+  std::vector<std::pair<std::string, std::string>> profiler_variables;  // context.h
   bool wants_color = false;                // TERM and NO_COLOR
   bool out_is_terminal = false, err_is_terminal = false;
 };

@@ -16,6 +16,7 @@ namespace fib {
 using Action = std::function<Result<int>(const Context&)>;
 
 void add_submit_command(CLI::App& app, Action& action);
+void add_profile_command(CLI::App& app, Action& action);
 void add_compare_command(CLI::App& app, Action& action);
 void add_run_command(CLI::App& app, Action& action);
 void add_board_command(CLI::App& app, Action& action);

@@ -47,6 +47,8 @@ struct Context {
   std::filesystem::path cache_folder;
   std::vector<std::filesystem::path> datasets;  // further definitions
   CudaSearch cuda_search;
+  // Of a profiler that this process runs under; device workers get them too.
+  std::vector<std::pair<std::string, std::string>> profiler_variables;
 
   bool json() const { return format == OutputFormat::kJson; }
 };

@@ -151,6 +151,16 @@ Result<std::vector<Workload>> choose_workloads(const Context& context, const Sig
                 choice.path.empty() ? context.home.workloads().string() : choice.path.string(),
                 "name a .jsonl file or a dataset that has some with --workloads");
   }
+  if (!choice.id.empty()) {
+    std::erase_if(workloads, [&](const Workload& workload) {
+      return !workload_id(workload).starts_with(choice.id);
+    });
+    if (workloads.empty()) {
+      return fail(ErrorCode::kInvalidInput,
+                  fmt::format("{} has no workload '{}'", signature.name, choice.id), "--workload",
+                  fmt::format("'fib workload list {}' names them", signature.name));
+    }
+  }
   if (choice.limit > 0 && static_cast<int64_t>(workloads.size()) > choice.limit) {
     workloads.resize(static_cast<size_t>(choice.limit));
   }

@@ -40,6 +40,7 @@ BoundProblems bind_workloads(const SignaturePtr& signature, const std::vector<Wo
 // ones; at most `limit` (0: all). Error: there are none.
 struct WorkloadChoice {
   std::filesystem::path path;
+  std::string id;  // only the one whose id begins so; empty: all
   int64_t limit = 0;
 };
 Result<std::vector<Workload>> choose_workloads(const Context& context, const Signature& signature,

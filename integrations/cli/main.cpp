@@ -21,6 +21,26 @@ std::optional<std::string> variable(const char* name) {
   return value;
 }
 
+// Workers start with an environment of their own, in which NVIDIA's profilers would lose them: what
+// these put into ours goes on to the workers that they are to see.
+std::vector<std::pair<std::string, std::string>> profiler_variables() {
+  constexpr const char* kPrefixes[] = {"CUDA_INJECTION", "NVTX_INJECTION", "NV_", "LD_PRELOAD="};
+  std::vector<std::pair<std::string, std::string>> variables;
+  if (!variable("CUDA_INJECTION64_PATH") && !variable("NV_TPS_LAUNCH_TOKEN")) return variables;
+  for (char** entry = environ; *entry != nullptr; ++entry) {
+    const std::string text = *entry;
+    for (const char* prefix : kPrefixes) {
+      if (!text.starts_with(prefix)) continue;
+      const size_t equals = text.find('=');
+      if (equals != std::string::npos) {
+        variables.emplace_back(text.substr(0, equals), text.substr(equals + 1));
+      }
+      break;
+    }
+  }
+  return variables;
+}
+
 fib::Environment read_environment() {
   std::error_code ignored;
   const std::string terminal = variable("TERM").value_or("dumb");
@@ -31,6 +51,7 @@ fib::Environment read_environment() {
       .user_home = variable("HOME"),
       .cuda_home = variable("CUDA_HOME"),
       .virtual_env = variable("VIRTUAL_ENV"),
+      .profiler_variables = profiler_variables(),
       .wants_color = terminal != "dumb" && !variable("NO_COLOR"),
       .out_is_terminal = ::isatty(STDOUT_FILENO) == 1,
       .err_is_terminal = ::isatty(STDERR_FILENO) == 1 && terminal != "dumb",

@@ -24,7 +24,8 @@ RunnerOptions runner_options(const Context& context) {
 CudaRunnerOptions cuda_options(const Context& context) {
   return {.runner = runner_options(context),
           .search = context.cuda_search,
-          .device_source_folder = context.home.device_sources()};
+          .device_source_folder = context.home.device_sources(),
+          .worker_environment = context.profiler_variables};
 }
 
 std::vector<std::unique_ptr<Runner>> make_runners(const Context& context, int max_compiles) {

@@ -99,6 +99,8 @@ void add_submission_options(CLI::App& command, SubmissionArgs& args) {
       .add_option("--workloads", args.workloads.path,
                   "A .jsonl file or a dataset instead of the built-in workloads")
       ->type_name("FILE|DIR");
+  command.add_option("--workload", args.workloads.id, "Only the workload whose id begins so")
+      ->type_name("ID");
   command.add_option("--limit", args.workloads.limit, "At most so many workloads a signature")
       ->check(CLI::PositiveNumber);
   add_measure_options(command, args.measure);

@@ -23,7 +23,9 @@ struct Probe {
 Result<Probe> probe_in_worker(const CudaRunnerOptions& options) {
   const auto nvml = find_cuda_library(options.search, CudaLibrary::kNvml);
   auto worker = FIB_TRY(
-      WorkerProcess::start({.executable = options.runner.worker_executable, .kind = "cuda"}));
+      WorkerProcess::start({.executable = options.runner.worker_executable,
+                            .kind = "cuda",
+                            .environment = options.worker_environment}));
   Message answer = FIB_TRY(worker->call(
       {{"command", "probe"}, {"nvml", nvml ? nvml->string() : "libnvidia-ml.so.1"}}, {},
       deadline_in(kProbeSeconds)));
@@ -86,6 +88,7 @@ class CudaRunner : public Runner {
     }
     const Json& device = devices.at(static_cast<size_t>(index));
     CudaSessionOptions session{.worker_executable = options_.runner.worker_executable,
+                               .worker_environment = options_.worker_environment,
                                .device = device_info_from_json(device),
                                .plan_device = plan_device_from_json(device)};
     session.harness_cubin =

@@ -17,6 +17,8 @@ struct CudaRunnerOptions {
   // The harness's own kernels, runners/cuda/device of the source tree or the installation.
   std::filesystem::path device_source_folder;
   int max_compiles = 2;  // NVRTC processes
+  // Added to that of device workers: what lets a profiler around this process reach them too.
+  std::vector<std::pair<std::string, std::string>> worker_environment;
 };
 
 std::unique_ptr<Runner> make_cuda_runner(CudaRunnerOptions options);

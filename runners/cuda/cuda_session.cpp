@@ -110,7 +110,9 @@ Result<void> CudaSession::open() {
   worker_ = options_.worker && options_.worker->alive()
                 ? std::move(options_.worker)
                 : FIB_TRY(WorkerProcess::start(
-                      {.executable = options_.worker_executable, .kind = "cuda"}));
+                      {.executable = options_.worker_executable,
+                       .kind = "cuda",
+                       .environment = options_.worker_environment}));
   stage(options_.harness_cubin);
   const int fd = staging_.fd();
   const Json hello = FIB_TRY(worker_->call({{"command", "open"},

@@ -16,6 +16,7 @@ namespace fib {
 
 struct CudaSessionOptions {
   std::filesystem::path worker_executable;
+  std::vector<std::pair<std::string, std::string>> worker_environment;
   DeviceInfo device;
   FibPlanDevice plan_device{};
   std::string harness_cubin;

@@ -198,12 +198,12 @@ class ExecProposer final : public Proposer {
 
   std::vector<std::pair<std::string, std::string>> environment_in(const fs::path& folder) const {
     auto environment = options_.environment;
-    const auto add = [&](const char* name, std::string value) {
-      if (!variable(options_, name)) environment.emplace_back(name, std::move(value));
-    };
-    add("PATH", std::string(kSystemSearchPath));
-    add("HOME", folder.string());
-    add("TMPDIR", folder.string());
+    std::erase_if(environment, [](const auto& variable) {
+      return variable.first == "HOME" || variable.first == "TMPDIR";
+    });
+    environment.emplace_back("HOME", folder.string());
+    environment.emplace_back("TMPDIR", folder.string());
+    if (!variable(options_, "PATH")) environment.emplace_back("PATH", kSystemSearchPath);
     return environment;
   }
 

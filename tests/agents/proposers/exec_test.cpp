@@ -216,7 +216,8 @@ TEST_F(ExecProposer, WaitsForItsTurn) {
 
 TEST_F(ExecProposer, StartsInAnEmptyFolderThatIsGoneAfterwards) {
   const auto outcome =
-      ask("ls -A; pwd >&2; test \"$HOME\" = \"$PWD\" || exit 4; echo here > file; exit 5");
+      ask("ls -A; pwd >&2; test \"$HOME\" = \"$PWD\" || exit 4; echo here > file; exit 5",
+          {.environment = {{"HOME", "/nowhere"}}});
   EXPECT_THAT(refusal_of(outcome), HasSubstr("exited with code 5"));
   EXPECT_THAT(*said(outcome, "stdout"), IsEmpty());
   EXPECT_TRUE(std::filesystem::is_empty(scratch_.path()));
