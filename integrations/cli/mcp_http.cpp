@@ -164,7 +164,7 @@ Result<LoopbackAddress> parse_loopback_address(const std::string& text) {
 // The answer to one POST. Where nothing is told before it, it is one JSON object, with a status.
 class McpHttp::Answer : public std::enable_shared_from_this<Answer> {
  public:
-  Answer(Era era, std::shared_ptr<Exchange> exchange) : era_(era), exchange_(std::move(exchange)) {}
+  Answer(Era era, std::shared_ptr<HttpExchange> exchange) : era_(era), exchange_(std::move(exchange)) {}
 
   // The last who could have sent something is gone: the request was cancelled.
   ~Answer() {
@@ -204,7 +204,7 @@ class McpHttp::Answer : public std::enable_shared_from_this<Answer> {
   }
 
   const Era era_;
-  const std::shared_ptr<Exchange> exchange_;
+  const std::shared_ptr<HttpExchange> exchange_;
   bool is_stream_ = false, is_complete_ = false;
 };
 
@@ -239,7 +239,7 @@ std::optional<HttpReply> McpHttp::screen(const HttpHead& head) const {
 }
 
 void McpHttp::handle(const HttpHead& head, std::string_view body,
-                     std::shared_ptr<Exchange> exchange) {
+                     std::shared_ptr<HttpExchange> exchange) {
   if (head.method == "DELETE") return exchange->reply(end_session(head));
   const auto parsed = mcp::parse_message(body);
   if (const mcp::RpcRefusal* refusal = std::get_if<mcp::RpcRefusal>(&parsed)) {
@@ -256,7 +256,7 @@ void McpHttp::handle(const HttpHead& head, std::string_view body,
 }
 
 void McpHttp::handle_stateless(const HttpHead& head, const RpcMessage& message,
-                               std::shared_ptr<Exchange> exchange) {
+                               std::shared_ptr<HttpExchange> exchange) {
   // None means anything here: a client cancels by closing the request's own connection.
   if (message.kind == RpcMessage::Kind::kNotification) return exchange->reply(accepted());
   if (auto reply = header_mismatch(head, message)) return exchange->reply(std::move(*reply));
@@ -267,7 +267,7 @@ void McpHttp::handle_stateless(const HttpHead& head, const RpcMessage& message,
 }
 
 void McpHttp::handle_in_session(const HttpHead& head, const RpcMessage& message,
-                                std::shared_ptr<Exchange> exchange) {
+                                std::shared_ptr<HttpExchange> exchange) {
   const bool is_request = message.kind == RpcMessage::Kind::kRequest;
   for (const std::string_view version : head.values_of(kVersionHeader)) {
     if (mcp::is_session_version(version)) continue;
@@ -333,7 +333,7 @@ HttpReply McpHttp::end_session(const HttpHead& head) {
 }
 
 std::shared_ptr<McpHttp::Answer> McpHttp::begin_answer(Era era,
-                                                       std::shared_ptr<Exchange> exchange) {
+                                                       std::shared_ptr<HttpExchange> exchange) {
   auto answer = std::make_shared<Answer>(era, std::move(exchange));
   const std::lock_guard lock(mutex_);
   answers_.push_back(answer);

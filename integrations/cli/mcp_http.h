@@ -35,7 +35,7 @@ class McpHttp : public HttpHandler {
   // so that no web page from elsewhere reaches it by a name that it lets point here.
   std::optional<HttpReply> screen(const HttpHead& head) const override;
   void handle(const HttpHead& head, std::string_view body,
-              std::shared_ptr<Exchange> exchange) override;
+              std::shared_ptr<HttpExchange> exchange) override;
   HttpReply refusal(const ApiError& error) const override;
 
   // To be called every now and then: says on answers that are still to come that they will, lest
@@ -48,10 +48,10 @@ class McpHttp : public HttpHandler {
   HttpReply end_session(const HttpHead& head);
   HttpReply open_session(const mcp::RpcMessage& message);
   void handle_stateless(const HttpHead& head, const mcp::RpcMessage& message,
-                        std::shared_ptr<Exchange> exchange);
+                        std::shared_ptr<HttpExchange> exchange);
   void handle_in_session(const HttpHead& head, const mcp::RpcMessage& message,
-                         std::shared_ptr<Exchange> exchange);
-  std::shared_ptr<Answer> begin_answer(mcp::Era era, std::shared_ptr<Exchange> exchange);
+                         std::shared_ptr<HttpExchange> exchange);
+  std::shared_ptr<Answer> begin_answer(mcp::Era era, std::shared_ptr<HttpExchange> exchange);
 
   mcp::Server& server_;
   McpSessions sessions_;

@@ -19,7 +19,7 @@
 
 namespace fib {
 
-class Connection : public Exchange, public std::enable_shared_from_this<Connection> {
+class Connection : public HttpExchange, public std::enable_shared_from_this<Connection> {
  public:
   enum class Admission { kServed, kTurnedAway };  // one too many gets 503, whatever it asks
   struct Services {                               // outlives the connection's closing

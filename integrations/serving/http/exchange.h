@@ -36,9 +36,9 @@ struct HttpReply {
 
 // All functions but post() are called on the exchange's own strand: never two at once. Nothing of
 // them blocks. What is sent to a client that has gone is dropped.
-class Exchange {
+class HttpExchange {
  public:
-  virtual ~Exchange() = default;
+  virtual ~HttpExchange() = default;
 
   virtual void reply(HttpReply reply) = 0;  // the whole answer
 
@@ -64,7 +64,7 @@ class HttpHandler {
   virtual std::optional<HttpReply> screen(const HttpHead& head) const = 0;
   // Answers what screen() let pass; on the exchange's strand.
   virtual void handle(const HttpHead& head, std::string_view body,
-                      std::shared_ptr<Exchange> exchange) = 0;
+                      std::shared_ptr<HttpExchange> exchange) = 0;
   // Requests that are refused before a handler sees them: too long, too slow, no HTTP at all.
   virtual HttpReply refusal(const ApiError& error) const = 0;
 

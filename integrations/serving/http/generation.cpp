@@ -76,7 +76,7 @@ class Generation::Listener : public RequestListener {
 };
 
 void Generation::start(const GenerationServices& services, GenerationCall call, ResponseHead head,
-                       std::shared_ptr<Exchange> exchange) {
+                       std::shared_ptr<HttpExchange> exchange) {
   const std::shared_ptr<Generation> generation(
       new Generation(services, call, std::move(head), exchange));
   exchange->on_gone([generation] {
@@ -87,7 +87,7 @@ void Generation::start(const GenerationServices& services, GenerationCall call, 
 }
 
 Generation::Generation(const GenerationServices& services, const GenerationCall& call,
-                       ResponseHead head, std::shared_ptr<Exchange> exchange)
+                       ResponseHead head, std::shared_ptr<HttpExchange> exchange)
     : services_(services),
       head_(std::move(head)),
       choices_per_prompt_(call.choices_per_prompt),

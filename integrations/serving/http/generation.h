@@ -50,7 +50,7 @@ class Generation : public std::enable_shared_from_this<Generation> {
  public:
   // Submits the call's requests and answers on `exchange`, on whose strand this must be called.
   static void start(const GenerationServices& services, GenerationCall call, ResponseHead head,
-                    std::shared_ptr<Exchange> exchange);
+                    std::shared_ptr<HttpExchange> exchange);
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -86,7 +86,7 @@ class Generation : public std::enable_shared_from_this<Generation> {
   };
 
   Generation(const GenerationServices& services, const GenerationCall& call, ResponseHead head,
-             std::shared_ptr<Exchange> exchange);
+             std::shared_ptr<HttpExchange> exchange);
 
   void hear(Event event);  // from the engine's thread
   void process();          // the rest: on the strand
@@ -112,7 +112,7 @@ class Generation : public std::enable_shared_from_this<Generation> {
   const bool wants_logprobs_;
   const Clock::time_point submitted_ = Clock::now();
 
-  const std::shared_ptr<Exchange> exchange_;
+  const std::shared_ptr<HttpExchange> exchange_;
   bool is_closed_ = false;  // answered, or nobody is there to answer: nothing may be sent
   bool has_opened_stream_ = false;
   std::vector<Choice> choices_;

@@ -174,7 +174,7 @@ std::optional<HttpReply> Routes::screen(const HttpHead& head) const {
 }
 
 void Routes::handle(const HttpHead& head, std::string_view body,
-                    std::shared_ptr<Exchange> exchange) {
+                    std::shared_ptr<HttpExchange> exchange) {
   const std::string_view path = path_of(head.target);
   switch (*route_of(path)) {
     case Route::kHealth: {
@@ -231,7 +231,7 @@ HttpReply Routes::kernels(const HttpHead& head, std::string_view body) const {
   return reply;
 }
 
-void Routes::generate(OpenAiApi api, std::string_view body, std::shared_ptr<Exchange> exchange) {
+void Routes::generate(OpenAiApi api, std::string_view body, std::shared_ptr<HttpExchange> exchange) {
   if (is_draining_) return exchange->reply(error_reply(draining()));
   const uint64_t number = num_generations_++;
   const uint64_t request_seed = Hasher().add(config_.seed).add(number).u64();

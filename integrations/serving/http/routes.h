@@ -33,7 +33,7 @@ class Routes : public HttpHandler {
 
   std::optional<HttpReply> screen(const HttpHead& head) const override;
   void handle(const HttpHead& head, std::string_view body,
-              std::shared_ptr<Exchange> exchange) override;
+              std::shared_ptr<HttpExchange> exchange) override;
   HttpReply refusal(const ApiError& error) const override { return error_reply(error); }
   void response_sent(int status) override { services_.metrics.response_sent(status); }
   void connections_changed(int by) override { services_.metrics.connections_changed(by); }
@@ -44,7 +44,7 @@ class Routes : public HttpHandler {
  private:
   std::vector<SignatureTime> times() const;
   HttpReply kernels(const HttpHead& head, std::string_view body) const;
-  void generate(OpenAiApi api, std::string_view body, std::shared_ptr<Exchange> exchange);
+  void generate(OpenAiApi api, std::string_view body, std::shared_ptr<HttpExchange> exchange);
   std::optional<ApiError> check_key(const HttpHead& head) const;
 
   const RoutesConfig config_;
