@@ -75,9 +75,9 @@ std::string error_message(unsigned status, const std::string& body) {
 
 // One completion, from connecting to the last event. Lives as long as an operation of it is
 // pending.
-class HttpExchange : public std::enable_shared_from_this<HttpExchange> {
+class Exchange : public std::enable_shared_from_this<Exchange> {
  public:
-  HttpExchange(asio::io_context& io, const EndpointOptions& options, EngineRequest request)
+  Exchange(asio::io_context& io, const EndpointOptions& options, EngineRequest request)
       : options_(options),
         resolver_(io),
         stream_(io),
@@ -341,7 +341,7 @@ Result<std::unique_ptr<EndpointSink>> EndpointSink::open(EndpointOptions options
 const std::string& EndpointSink::model() const { return impl_->options.model; }
 
 Result<void> EndpointSink::send(EngineRequest request) {
-  const auto exchange = std::make_shared<HttpExchange>(impl_->io, impl_->options, std::move(request));
+  const auto exchange = std::make_shared<Exchange>(impl_->io, impl_->options, std::move(request));
   asio::post(impl_->io, [exchange] { exchange->start(); });
   return {};
 }
