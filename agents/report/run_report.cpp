@@ -176,11 +176,11 @@ std::string cell_in_words(const Cell& cell, const Behaviour& elite) {
   std::string words =
       fmt::format("{}, error 1e{}", cell.bound.empty() ? "bound unknown" : cell.bound + "-bound",
                   cell.error_step);
-  if (elite.registers > 0) {
-    return words + fmt::format(", {} registers, {} shared", elite.registers,
-                               bytes_in_words(static_cast<double>(elite.shared_bytes)));
+  if (elite.registers > 0) words += fmt::format(", {} registers", elite.registers);
+  if (elite.shared_bytes > 0) {
+    words += fmt::format(", {} shared", bytes_in_words(static_cast<double>(elite.shared_bytes)));
   }
-  if (elite.code_bytes == 0) return words;
+  if (elite.registers > 0 || elite.code_bytes == 0) return words;
   return words + fmt::format(", {} of code", bytes_in_words(static_cast<double>(elite.code_bytes)));
 }
 

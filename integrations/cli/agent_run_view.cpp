@@ -63,8 +63,8 @@ void print_proposers(const Context& context, const agents::RunReport& report) {
                std::to_string(tally.duplicates), std::to_string(tally.failed),
                std::to_string(tally.slow), std::to_string(tally.measured),
                std::to_string(wins == report.wins.end() ? 0 : wins->second),
-               seconds_cell(tally.cost.seconds), tokens == 0 ? "" : std::to_string(tokens),
-               money_cell(tally.cost.money)});
+               tally.cost.seconds == 0.0 ? "" : seconds_cell(tally.cost.seconds),
+               tokens == 0 ? "" : std::to_string(tokens), money_cell(tally.cost.money)});
   }
   table.print(context.out, context.out_style, "  ");
 }
@@ -81,16 +81,22 @@ void print_reasons(const Context& context, const agents::RunReport& report) {
   table.print(context.out, context.out_style, "  ");
 }
 
-void print_cells(const Context& context, const agents::RunReport& report) {
+void print_cells(const Context& context, const agents::RunReport& report, size_t limit) {
   Table table(
       {{"kind of kernel"}, {"fastest", Align::kRight}, {"speedup"}, {"candidates", Align::kRight}});
-  for (const agents::CellReport& cell : report.cells) {
+  const size_t shown = std::min(limit, report.cells.size());
+  for (size_t i = 0; i < shown; ++i) {
+    const agents::CellReport& cell = report.cells[i];
     const CandidateRecord& elite = *report.find(cell.elite);
     table.add({printable(agents::cell_in_words(cell.cell, elite.behaviour)),
                fmt::format("#{}", cell.elite), agents::speedup_in_words(elite),
                std::to_string(cell.candidates)});
   }
   table.print(context.out, context.out_style, "  ");
+  if (shown < report.cells.size()) {
+    context.out << "  ... "
+                << counted(static_cast<int64_t>(report.cells.size() - shown), "more kind") << "\n";
+  }
 }
 
 void print_fastest(const Context& context, const agents::RunReport& report, size_t limit) {
@@ -170,7 +176,7 @@ void print_report(const Context& context, const agents::RunReport& report, size_
   }
   if (report.ranking.empty()) return;
   context.out << "\n";
-  print_cells(context, report);
+  print_cells(context, report, limit);
   context.out << "\n";
   print_fastest(context, report, limit);
 }

@@ -20,7 +20,7 @@ std::string money_cell(double money);                              // "0.125"; "
 // "1.310x 1.280-1.340, confirmed", else its fate and reason.
 std::string outcome_cell(const CandidateRecord& candidate, const Style& style);
 
-// All there is to say of a run, with the best `limit` candidates.
+// All there is to say of a run, with the best `limit` candidates and kinds.
 void print_report(const Context& context, const agents::RunReport& report, size_t limit);
 
 }  // namespace fib

@@ -97,6 +97,7 @@ TEST_F(AgentRecords, ShowsARun) {
   EXPECT_THAT(text, HasSubstr("compute-bound, error 1e-4, 2.93 KiB of code"));
   EXPECT_THAT(text, HasSubstr("         #5  1.300x 1.250-1.350             llm       #1\n"));
   EXPECT_THAT(text, Not(HasSubstr("TILE 64"))) << "the third";
+  EXPECT_THAT(agent({"show", "1", "--limit", "1"}), HasSubstr("  ... 1 more kind\n"));
   const Json document = fib_json({"agent", "show", "1", "--limit", "2"});
   EXPECT_EQ(document.at("best"), 3);
   EXPECT_EQ(document.at("top").size(), 2u);
