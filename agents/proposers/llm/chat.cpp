@@ -205,12 +205,12 @@ Result<ChatOutcome> ChatClient::ask_in_turn(const std::string& body, uint64_t se
   ChatOutcome outcome;
   for (int number = 1;; ++number) {
     Attempt attempt = FIB_TRY(this->attempt(body, cancelled));
-    if (cancelled() || (!attempt.answer && !attempt.refusal)) {
-      outcome.refusal = was_cancelled();
+    if (attempt.answer) {  // also one that nobody waits for any more: it has its price
+      outcome.answer = std::move(attempt.answer);
       return outcome;
     }
-    if (attempt.answer) {
-      outcome.answer = std::move(attempt.answer);
+    if (cancelled() || !attempt.refusal) {
+      outcome.refusal = was_cancelled();
       return outcome;
     }
     outcome.troubles.push_back(fmt::format("attempt {}: {}", number, attempt.refusal->message));

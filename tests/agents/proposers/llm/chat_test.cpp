@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <cstdlib>
 #include <thread>
 
 #include "tests/agents/proposers/llm/scripted_server.h"
@@ -161,6 +162,22 @@ TEST(Chat, NobodyThereIsAnErrorUntilSomebodyWas) {
   const auto never_seen = ask(options);
   ASSERT_FALSE(never_seen);
   EXPECT_EQ(never_seen.error().code, ErrorCode::kEnvironment);
+}
+
+TEST(Chat, ACertificateOfNobodyWeTrustEndsTheRun) {
+  const ScratchFolder folder;
+  const std::string file = (folder / "both.pem").string();
+  const std::string make =
+      "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj "
+      "/CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1 -keyout " +
+      file + " -out " + file + ".crt 2> /dev/null && cat " + file + ".crt >> " + file;
+  if (std::system(make.c_str()) != 0) GTEST_SKIP() << "no openssl to make a certificate with";
+  const ScriptedServer server({.otherwise = answer("hi"), .certificate = file});
+  const auto outcome = ask(options_for(server));
+  ASSERT_FALSE(outcome);
+  EXPECT_EQ(outcome.error().code, ErrorCode::kEnvironment);
+  EXPECT_THAT(outcome.error().to_string(), HasSubstr("certificate"));
+  EXPECT_THAT(server.requests(), IsEmpty());
 }
 
 TEST(Chat, ATimeoutIsARefusal) {

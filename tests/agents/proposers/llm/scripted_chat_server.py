@@ -7,6 +7,7 @@ Listens on a free port of the loopback, prints it, and ends with its stdin. SCRI
 
     {"model": "scripted-1",      the only one it knows; another is answered 404
      "key": "secret",            the key that requests need; without: none is asked for
+     "certificate": FILE,        PEM, with its private key: then it speaks TLS
      "steps": [...],             one for each conversation that begins, in their order
      "otherwise": {...}}         the step of those beyond; without: 500
 
@@ -27,6 +28,7 @@ LOG gets a line for each request: its path, headers that matter, and body.
 
 import http.server
 import json
+import ssl
 import sys
 import threading
 
@@ -141,6 +143,10 @@ def main():
     log = open(sys.argv[2], "a") if len(sys.argv) > 2 else None
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
+    if "certificate" in document:
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(document["certificate"])
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
     server.script = Script(document, log)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     print(server.server_port, flush=True)

@@ -10,10 +10,12 @@
 
 namespace fib::agents::testing {
 
-ScriptedServer::ScriptedServer(const ChatScript& script) {
+ScriptedServer::ScriptedServer(const ChatScript& script)
+    : scheme_(script.certificate.empty() ? "http" : "https") {
   ::setenv("no_proxy", "127.0.0.1", 1);  // whatever proxy the tester has
   Json document{{"steps", script.steps}, {"otherwise", script.otherwise}};
   if (!script.key.empty()) document["key"] = script.key;
+  if (!script.certificate.empty()) document["certificate"] = script.certificate;
   std::ofstream(folder_ / "script.json") << document.dump();
   int to[2], from[2];
   if (::pipe2(to, O_CLOEXEC) != 0 || ::pipe2(from, O_CLOEXEC) != 0) {
@@ -45,7 +47,7 @@ ScriptedServer::~ScriptedServer() {
 }
 
 std::string ScriptedServer::url() const {
-  return "http://127.0.0.1:" + std::to_string(port_) + "/v1";
+  return scheme_ + "://127.0.0.1:" + std::to_string(port_) + "/v1";
 }
 
 std::vector<Json> ScriptedServer::requests() const {

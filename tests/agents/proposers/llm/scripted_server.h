@@ -15,6 +15,7 @@ struct ChatScript {
   std::string key;          // that requests need; empty: none
   std::vector<Json> steps;  // one a request, as the server describes them
   Json otherwise;           // of the requests beyond
+  std::string certificate;  // a file; then it speaks TLS
 };
 
 class ScriptedServer {
@@ -29,6 +30,7 @@ class ScriptedServer {
 
  private:
   ScratchFolder folder_;
+  std::string scheme_;
   int stdin_ = -1, process_ = -1, port_ = 0;
 };
 
