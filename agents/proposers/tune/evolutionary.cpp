@@ -13,6 +13,7 @@ constexpr size_t kFirst = 5;       // of so many measured at least; before that 
 constexpr int kTournament = 2;     // parents are the best of so many
 constexpr int kBroods = 50;  // children that may be taken or not admitted, before any is drawn
 constexpr double kCrossover = 0.6;  // else a child has one parent
+constexpr double kStranger = 0.15;  // any, so that nobody is trapped where the first ones were
 constexpr double kJump = 0.25;      // a mutation goes anywhere rather than a step
 
 using Population = std::vector<const Trial*>;  // best first
@@ -63,7 +64,8 @@ class EvolutionaryStrategy final : public Strategy {
  public:
   std::optional<Point> pick(const TuningState& state, Draws& draws) const override {
     const Population population = population_of(state.trials);
-    for (int i = 0; population.size() >= kFirst && i < kBroods; ++i) {
+    const bool has_child = population.size() >= kFirst && !draws.happens(kStranger);
+    for (int i = 0; has_child && i < kBroods; ++i) {
       Point child = child_of(population, state.space.sizes(), draws);
       if (!state.taken.contains(child) && state.space.contains(child)) return child;
     }

@@ -13,7 +13,6 @@ namespace {
 constexpr double kLengthScales[] = {0.15, 0.3, 0.6, 1.2, 2.4, 6.0};
 constexpr double kUsualLengthScale = 0.8;
 constexpr double kNuggets[] = {1e-4, 1e-2, 1e-1};
-constexpr int kSweeps = 2;
 
 }  // namespace
 
@@ -40,11 +39,6 @@ double GaussianProcess::kernel(const Parameters& parameters, const std::vector<d
   }
   const double r = std::sqrt(5.0 * squares);
   return (1.0 + r + r * r / 3.0) * std::exp(-r);
-}
-
-double GaussianProcess::similarity(const std::vector<double>& a,
-                                   const std::vector<double>& b) const {
-  return kernel(parameters_, a, b);
 }
 
 double GaussianProcess::factorise(const Parameters& parameters) {
@@ -93,19 +87,18 @@ void GaussianProcess::choose_parameters() {
       parameters_ = tried;
     }
   };
-  for (int sweep = 0; sweep < kSweeps; ++sweep) {
-    for (size_t i = 0; i < parameters_.length_scales.size(); ++i) {
-      for (const double scale : kLengthScales) {
-        Parameters tried = parameters_;
-        tried.length_scales[i] = scale;
-        keep_if_better(tried);
-      }
-    }
-    for (const double nugget : kNuggets) {
+  // One after the other: a second round finds little more and costs as much again.
+  for (size_t i = 0; i < parameters_.length_scales.size(); ++i) {
+    for (const double scale : kLengthScales) {
       Parameters tried = parameters_;
-      tried.nugget = nugget;
+      tried.length_scales[i] = scale;
       keep_if_better(tried);
     }
+  }
+  for (const double nugget : kNuggets) {
+    Parameters tried = parameters_;
+    tried.nugget = nugget;
+    keep_if_better(tried);
   }
   factorise(parameters_);
 }

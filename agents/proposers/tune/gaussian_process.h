@@ -23,9 +23,6 @@ class GaussianProcess {
     double mean = 0.0, deviation = 0.0;
   };
   Prediction predict(const std::vector<double>& at) const;
-  // How much alike two places are, in (0, 1]: 1 for the same place.
-  double similarity(const std::vector<double>& a, const std::vector<double>& b) const;
-  const std::vector<double>& length_scales() const { return parameters_.length_scales; }
 
  private:
   struct Parameters {

@@ -44,13 +44,14 @@ std::unique_ptr<Strategy> make_evolutionary_strategy();
 // the largest expected improvement times the chance that it works.
 //
 // Why this one: spaces are small (tens to thousands), tunables few (2 to 10) and ordered, tries
-// dear and noisy. There a Gaussian process is the model that makes most of few observations: it
-// knows each one's noise (our intervals), says how unsure it is between them (a forest's trees
-// agree where none has seen anything), and a length scale for each tunable finds out which of them
+// dear and noisy. There a Gaussian process makes most of few observations: it takes each one's
+// noise into account (our intervals), says how unsure it is between them (a forest's trees agree
+// where none has seen anything), and a length scale for each tunable finds out which of them
 // matter. Its cost, cubic in the trials, is bounded by looking at 200 of them. Times enter as
-// logarithms, and those far below the median are cut off: how bad the bad ones are says little
-// about the good ones. Failures would be cliffs that a smooth model smears; so they are a vote of
-// their own, weighted by the same similarity. Constraints are exact and no model's business.
+// logarithms, and what is far below the median is cut off: how bad the bad ones are says little
+// about the good ones. Failures are cliffs, often right beside the best, which a smooth model would
+// smear over it; so a second process learns where configurations work. Constraints are exact and no
+// model's business.
 std::unique_ptr<Strategy> make_surrogate_strategy();
 
 std::unique_ptr<Strategy> make_strategy(TuneStrategy strategy);
