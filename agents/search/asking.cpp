@@ -33,7 +33,9 @@ Asking::Asking(std::shared_ptr<Proposer> proposer, ProposalRequest request,
 }
 
 Asking::~Asking() {
-  if (thread_.joinable()) thread_.detach();
+  if (!thread_.joinable()) return;
+  cancel();
+  thread_.detach();
 }
 
 }  // namespace fib::agents

@@ -19,7 +19,7 @@ class Asking {
   // Whatever the proposer throws is a refusal ("crash"). `answer` makes the letter that tells.
   Asking(std::shared_ptr<Proposer> proposer, ProposalRequest request,
          std::shared_ptr<Mailbox> mailbox, Answer answer);
-  ~Asking();  // leaves a thread that hasn't answered to itself: it has all that it needs
+  ~Asking();  // cancels, and leaves the thread to itself: it has all that it needs
   Asking(Asking&&) = default;
   Asking& operator=(Asking&&) = delete;
 

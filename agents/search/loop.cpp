@@ -43,17 +43,22 @@ void Loop::replay(std::vector<CandidateRecord> past) {
 }
 
 Result<void> Loop::run() {
+  auto ended = work();
+  ended_s_ = clock_();
+  say_goodbye();
+  return ended;
+}
+
+Result<void> Loop::work() {
   while (true) {
     FIB_CHECK(launch());
-    if (flights_.empty()) break;
+    if (flights_.empty()) return {};
     if (auto letter = mailbox_->wait(kPoll)) FIB_CHECK((*letter)());
     give_up_what_hangs();
     FIB_CHECK(seal_in_order());
     if (hooks_.on_progress) hooks_.on_progress(progress());
     if (is_cancelled()) return stop();
   }
-  say_goodbye();
-  return {};
 }
 
 // What is being measured is finished, and sealed where all before it are; the rest is left.
@@ -64,9 +69,7 @@ Result<void> Loop::stop() {
   builders_.close();
   devices_.close();
   while (auto letter = mailbox_->wait({})) FIB_CHECK((*letter)());
-  FIB_CHECK(seal_in_order());
-  say_goodbye();
-  return {};
+  return seal_in_order();
 }
 
 // Proposers that were given up are waited for a little, so that they end with the run if they can.

@@ -84,12 +84,14 @@ class Loop {
   Json feedback_of(const Flight& flight) const;
 
   // The session as a whole.
+  Result<void> work();
   Result<void> stop();
   void say_goodbye();
   std::optional<std::string> used_up() const;
   std::optional<int64_t> best() const;
   Amounts spent() const;
-  double elapsed_s() const { return past_s_ + clock_() - started_s_; }
+  double session_s() const { return ended_s_.value_or(clock_()) - started_s_; }
+  double elapsed_s() const { return past_s_ + session_s(); }
   RunProgress progress() const;
   bool is_cancelled() const { return hooks_.cancelled && hooks_.cancelled(); }
 
@@ -99,6 +101,7 @@ class Loop {
   const std::function<double()> clock_;
   const int64_t run_;
   const double past_s_, started_s_;
+  std::optional<double> ended_s_;  // confirmations come afterwards
 
   Search search_;
   std::map<std::string, std::shared_ptr<Proposer>> proposers_;

@@ -229,7 +229,7 @@ std::optional<std::string> Loop::used_up() const {
 }
 
 RunProgress Loop::progress() const {
-  const double session_s = std::max(clock_() - started_s_, 1e-9);
+  const double session_s = std::max(this->session_s(), 1e-9);
   RunProgress progress{.run = run_, .best = std::nullopt, .tally = tally_, .spent = spent()};
   if (const auto best = search_.best()) progress.best = records_[static_cast<size_t>(*best)];
   for (const auto& [number, flight] : flights_) {

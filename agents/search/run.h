@@ -56,7 +56,7 @@ struct RunOptions {
   // Zero: no bound. Hard: no proposal is asked for once one is used up, over all sessions of the
   // run. When the time is up, proposals in flight are cancelled.
   Amounts budget;
-  double proposal_timeout_s = 900.0;  // a proposer that takes longer hangs
+  double proposal_timeout_s = 1800.0;  // a proposer that takes longer hangs
   double farewell_s = 3.0;            // that hanging ones are waited for at the end
   int final_confirmations = 3;        // of who seems best at the end, until one stands
 };

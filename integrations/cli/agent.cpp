@@ -9,6 +9,7 @@ namespace fib {
 void add_agent_command(CLI::App& app, Action& action) {
   CLI::App* agent = app.add_subcommand("agent", "Search for better kernels, and look at searches");
   agent->require_subcommand(1);
+  add_agent_run_command(*agent, action);
   add_agent_records_commands(*agent, action);
   add_agent_tune_replay_command(*agent, action);
 }

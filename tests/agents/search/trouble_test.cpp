@@ -44,12 +44,12 @@ class ProposerTrouble : public RunFixture {
 TEST_F(ProposerTrouble, Hanging) {
   std::atomic<double> now_s = 0.0;
   hooks.clock = [&now_s] { return now_s.load(); };
-  propose_with([&now_s](const ProposalRequest& request) -> Result<ProposalOutcome> {
-    now_s = now_s + 2 * 900.0;
+  propose_with([this, &now_s](const ProposalRequest& request) -> Result<ProposalOutcome> {
+    now_s = now_s + 2 * options.proposal_timeout_s;
     while (!request.cancelled()) std::this_thread::yield();
     return outcome_of(changed(request, {.speed = 2.0}));  // too late
   });
-  expect_refused("timeout", "within 900 s");
+  expect_refused("timeout", "within 1800 s");
 }
 
 TEST_F(ProposerTrouble, HangingForGood) {
@@ -62,9 +62,9 @@ TEST_F(ProposerTrouble, HangingForGood) {
     int inside = 0;
   };
   const auto gate = std::make_shared<Gate>();
-  propose_with([gate, &now_s](const ProposalRequest&) -> Result<ProposalOutcome> {
+  propose_with([this, gate, &now_s](const ProposalRequest&) -> Result<ProposalOutcome> {
     std::unique_lock lock(gate->mutex);
-    if (!gate->is_open) now_s = now_s + 2 * 900.0;
+    if (!gate->is_open) now_s = now_s + 2 * options.proposal_timeout_s;
     ++gate->inside;
     gate->opened.wait(lock, [&] { return gate->is_open; });
     --gate->inside;
@@ -72,7 +72,7 @@ TEST_F(ProposerTrouble, HangingForGood) {
     return ProposalOutcome{};
   });
   options.farewell_s = 0.0;
-  expect_refused("timeout", "within 900 s");
+  expect_refused("timeout", "within 1800 s");
   // The run is over; those threads end whenever they like.
   std::unique_lock lock(gate->mutex);
   gate->is_open = true;

@@ -1,0 +1,153 @@
+#include "integrations/cli/agent_progress.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <ostream>
+
+#include "integrations/cli/agent_run_view.h"
+#include "integrations/cli/text.h"
+#include "integrations/cli/units.h"
+#include "leaderboard/candidate_json.h"
+
+namespace fib {
+
+namespace {
+
+constexpr std::chrono::milliseconds kRefresh{200};
+constexpr std::chrono::seconds kPipeInterval{60};
+
+std::string rate_in_words(double candidates_per_hour) {
+  return candidates_per_hour >= 100.0 ? fmt::format("{:.0f}/h", candidates_per_hour)
+                                      : fmt::format("{:.1f}/h", candidates_per_hour);
+}
+
+// "unchanged 20, slow 12", most frequent first.
+std::string rejected_in_words(const std::map<std::string, int64_t>& rejected, size_t most) {
+  std::vector<std::pair<std::string, int64_t>> sorted(rejected.begin(), rejected.end());
+  std::ranges::stable_sort(sorted, std::greater(), &std::pair<std::string, int64_t>::second);
+  std::vector<std::string> parts;
+  for (const auto& [reason, count] : sorted) {
+    if (parts.size() == most) break;
+    parts.push_back(fmt::format("{} {}", printable(reason), count));
+  }
+  return fmt::format("{}", fmt::join(parts, ", "));
+}
+
+}  // namespace
+
+AgentProgress::AgentProgress(const Context& context, const agents::Amounts& budget)
+    : context_(context),
+      budget_(budget),
+      line_(context.err, context.interactivity),
+      last_printed_(Clock::now()) {}
+
+void AgentProgress::on_candidate(const CandidateRecord& candidate) {
+  if (context_.json()) {
+    Json json = candidate_to_json(candidate);
+    json.erase("feedback");  // `fib agent show RUN NUMBER --json` has it
+    print_json_line(context_, json);
+    return;
+  }
+  if (candidate.fate != CandidateFate::kMeasured) return;
+  if (candidate.speedup_low <= best_low_ && !candidate.is_confirmed) return;
+  best_low_ = std::max(best_low_, candidate.speedup_low);
+  line_.clear();
+  print_best(candidate);
+}
+
+void AgentProgress::print_best(const CandidateRecord& candidate) {
+  const Style& style = context_.out_style;
+  context_.out << fmt::format(
+      "{:>5} {} {}{}\n", fmt::format("#{}", candidate.number),
+      style.bold(format_speedup(candidate.speedup, candidate.speedup_low, candidate.speedup_high)),
+      candidate.is_confirmed ? style.green("confirmed ") : "",
+      style.dim(candidate.parents.empty()
+                    ? candidate.solution_name
+                    : fmt::format("{} of #{}: {}", candidate.proposer, candidate.parents.front(),
+                                  printable(candidate.note))));
+  context_.out << std::flush;
+}
+
+std::string AgentProgress::line_of(const agents::RunProgress& now) const {
+  std::string text = fmt::format("[{}", now.spent.candidates);
+  if (budget_.candidates > 0) text += fmt::format("/{}", budget_.candidates);
+  text += "]";
+  if (now.best) text += fmt::format(" best {}", format_factor(now.best->speedup));
+  text += fmt::format("  {}", rate_in_words(now.candidates_per_hour));
+  if (now.spent.money > 0.0) text += fmt::format("  money {}", money_cell(now.spent.money));
+  if (budget_.seconds > 0.0) {
+    text +=
+        fmt::format("  {} of {}", seconds_cell(now.spent.seconds), seconds_cell(budget_.seconds));
+  }
+  text += fmt::format("  in flight {}+{}+{}", now.proposing, now.building, now.on_device);
+  const std::string rejected = rejected_in_words(now.tally.rejected(), 3);
+  if (!rejected.empty()) text += "  " + rejected;
+  return text;
+}
+
+void AgentProgress::on_progress(const agents::RunProgress& now) {
+  const Clock::time_point time = Clock::now();
+  if (context_.interactivity == Interactivity::kTerminal) {
+    if (time - last_shown_ < kRefresh) return;
+    last_shown_ = time;
+    line_.show(line_of(now));
+  } else if (!context_.json() && time - last_printed_ >= kPipeInterval) {
+    last_printed_ = time;
+    context_.out << line_of(now) << std::endl;
+  }
+}
+
+void AgentProgress::finish(const agents::RunSummary& summary) {
+  line_.clear();
+  if (context_.json()) {
+    print_json_line(context_, Json{{"summary", summary.to_json()}});
+    return;
+  }
+  std::ostream& out = context_.out;
+  const Style& style = context_.out_style;
+  const agents::Tally& tally = summary.tally;
+  out << fmt::format("\nrun {}: {}\n", summary.run, summary.end_reason);
+  if (summary.best) {
+    const CandidateRecord& best = *summary.best;
+    out << fmt::format("best   {} {}", style.bold(best.solution_name),
+                       format_speedup(best.speedup, best.speedup_low, best.speedup_high));
+    if (best.is_confirmed) {
+      out << fmt::format(", {}; {} at first, {:+.1f} %", style.green("confirmed"),
+                         format_factor(best.judged_speedup),
+                         100.0 * (best.speedup / best.judged_speedup - 1.0));
+    }
+    out << "\n";
+  }
+  out << fmt::format(
+      "tried  {} in {}, {}; devices idle {}\n", counted(summary.spent.candidates, "candidate"),
+      seconds_cell(summary.spent.seconds), rate_in_words(summary.candidates_per_hour),
+      format_percent(summary.device_idle_share));
+  out << fmt::format("fates  {} measured", tally.measured());
+  const std::string rejected = rejected_in_words(tally.rejected(), 12);
+  out << (rejected.empty() ? "" : "; ") << rejected << "\n";
+  if (const agents::ControlSpread controls = tally.controls(); controls.pairs > 0) {
+    out << fmt::format(
+        "noise  {}: the same program twice differs by {:.2f} % (rms), {:.2f} at most\n",
+        counted(controls.pairs, "control"), 100.0 * controls.rms, 100.0 * controls.worst);
+  }
+  if (summary.spent.tokens > 0) {
+    out << fmt::format("spent  {}{}\n", counted(summary.spent.tokens, "token"),
+                       summary.spent.money > 0.0
+                           ? fmt::format(", {} of money", money_cell(summary.spent.money))
+                           : "");
+  }
+  for (const std::string& name : summary.set_aside) {
+    out << style.yellow(fmt::format("{} was set aside after {} refusals in a row", name,
+                                    agents::kMostRefusals))
+        << "\n";
+  }
+  if (summary.state == RunState::kStopped) {
+    out << style.yellow(fmt::format("fib agent run --resume {} goes on from here", summary.run))
+        << "\n";
+  }
+  out << style.dim(fmt::format("fib agent show {} tells more", summary.run)) << "\n";
+}
+
+}  // namespace fib

@@ -1,0 +1,33 @@
+#pragma once
+
+// A search on the terminal: what was found, as it is found, and one refreshed line below; in a pipe
+// now and then a line; with --json a line for each candidate.
+
+#include <chrono>
+
+#include "agents/search/run.h"
+#include "integrations/cli/context.h"
+
+namespace fib {
+
+class AgentProgress {
+ public:
+  AgentProgress(const Context& context, const agents::Amounts& budget);
+
+  void on_candidate(const CandidateRecord& candidate);
+  void on_progress(const agents::RunProgress& progress);
+  void finish(const agents::RunSummary& summary);
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  std::string line_of(const agents::RunProgress& progress) const;
+  void print_best(const CandidateRecord& candidate);
+
+  const Context& context_;
+  const agents::Amounts budget_;
+  ProgressLine line_;
+  double best_low_ = 0.0;
+  Clock::time_point last_shown_, last_printed_;
+};
+
+}  // namespace fib

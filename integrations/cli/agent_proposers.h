@@ -1,0 +1,35 @@
+#pragma once
+
+// Who proposes in a search, as the command line says it.
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "agents/proposers/proposer.h"
+#include "integrations/cli/context.h"
+#include "integrations/cli/llm_options.h"
+
+namespace fib {
+
+struct ProposerArgs {
+  // "tune", "tune:random", "mutate", "llm", "exec:PROGRAM ARG..."; commas separate all but the last
+  // form, whose command is the rest.
+  std::vector<std::string> proposers;
+  LlmCliArgs llm;
+  std::vector<std::filesystem::path> exec_readable;
+  bool exec_is_offline = false;
+  int exec_parallel = 4;
+
+  // What of it a resumed run has to have again. No key is in it, only where it is found.
+  Json to_json() const;
+};
+void add_proposer_options(CLI::App& app, ProposerArgs& args);
+// Of a run that is resumed; options that `app` was given now count more.
+Result<void> take_stored(const CLI::App& app, const Json& stored, ProposerArgs& args);
+
+// Errors: an unknown proposer, one twice, options that one of them needs.
+Result<std::vector<std::shared_ptr<agents::Proposer>>> make_proposers(const Context& context,
+                                                                      const ProposerArgs& args);
+
+}  // namespace fib
