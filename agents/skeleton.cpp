@@ -20,12 +20,13 @@ A kernel for the signature `{signature}` ({op_type}), target `{target}`. {descri
 ```sh
 fib submit .                  # compile, check, time, store; what failed is said with its place
 fib submit . --quick          # the same, coarser: for trying out
+fib profile . --quick         # where its errors, time and resources go: what to improve next
 fib compare . best            # side by side with the leader; `house` or a name will do too
 fib board {signature}
 fib show N                    # verdict N in full
 ```
 
-With `fib mcp` as a tool server the tools are `check`, `submit`, `compare`, `board` and
+With `fib mcp` as a tool server the tools are `check`, `submit`, `profile`, `compare`, `board` and
 `explain_verdict`.
 
 ## Rules

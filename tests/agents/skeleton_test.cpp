@@ -31,10 +31,11 @@ TEST(Skeleton, ComesWithItsManifestSignedAndAGuide) {
     ASSERT_TRUE(files) << files.error().to_string();
     EXPECT_THAT(content_of(*files, "solution.json"),
                 AllOf(HasSubstr("\"mine\""), HasSubstr("\"someone\""), HasSubstr(target)));
-    EXPECT_THAT(content_of(*files, "AGENTS.md"),
-                AllOf(HasSubstr("# mine"), HasSubstr("rmsnorm_h64"), HasSubstr("fib submit"),
-                      HasSubstr("fib compare"), HasSubstr("honest implementation's"),
-                      HasSubstr("`eps`"), Not(HasSubstr("{"))));
+    EXPECT_THAT(
+        content_of(*files, "AGENTS.md"),
+        AllOf(HasSubstr("# mine"), HasSubstr("rmsnorm_h64"), HasSubstr("fib submit"),
+              HasSubstr("fib profile"), HasSubstr("fib compare"),
+              HasSubstr("honest implementation's"), HasSubstr("`eps`"), Not(HasSubstr("{"))));
   }
 }
 
