@@ -94,10 +94,13 @@ Result<int> show(const Context& context, const SolutionArgs& args) {
 Result<int> validate(const Context& context, const SolutionArgs& args) {
   const Solution solution = FIB_TRY(read_solution(args.path));
   const SolutionManifest manifest = FIB_TRY(manifest_of(solution));
+  FIB_CHECK(design_space_of(solution));  // a packed one's blocks and flags aren't checked yet
   const Catalog catalog = FIB_TRY(open_catalog(context));
   std::vector<std::string> fitting;
   for (const SignaturePtr& signature : catalog.all()) {
-    if (solution_fits(solution, *signature)) fitting.push_back(signature->name);
+    if (!solution_fits(solution, *signature)) continue;
+    FIB_CHECK(check_constraints(manifest.space, *signature));
+    fitting.push_back(signature->name);
   }
   if (fitting.empty()) fitting.push_back(FIB_TRY(catalog.find(solution.definition))->name);
   if (context.json()) {

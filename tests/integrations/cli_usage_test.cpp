@@ -51,6 +51,7 @@ TEST_F(FibUser, HelpOfEveryCommandHasAnExample) {
       {"capture"},
       {"doctor"},
       {"mcp"},
+      {"agent", "tune-replay"},
   };
   for (std::vector<std::string> command : commands) {
     std::string example = "\n  fib";
