@@ -22,6 +22,7 @@ fib submit .                  # compile, check, time, store; what failed is said
 fib submit . --quick          # the same, coarser: for trying out
 fib profile . --quick         # where its errors, time and resources go: what to improve next
 fib compare . best            # side by side with the leader; `house` or a name will do too
+fib agent run --signature {signature} --seeds .   # search from here on, by itself
 fib board {signature}
 fib show N                    # verdict N in full
 ```
