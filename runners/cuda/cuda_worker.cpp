@@ -68,17 +68,17 @@ class Server {
       hello["notes"].push_back("timed with CUDA events: " +
                                request.at("cupti_reason").get<std::string>());
     }
-    const CudaDriverPtr driver = FIB_TRY(CudaDriver::open());
-    context_ = FIB_TRY(DeviceContext::open(driver, request.at("index")));
-    if (!clock_) clock_ = make_event_clock(*driver);
+    context_ = FIB_TRY(DeviceContext::open(FIB_TRY(CudaDriver::open()), request.at("index")));
+    const CudaDriver& driver = context_->driver();  // which lives as long as what refers to it here
+    if (!clock_) clock_ = make_event_clock(driver);
     kernels_ = FIB_TRY(HarnessKernels::load(*context_, staged(request.at("cubin_bytes"))));
     if (auto nvml = Nvml::open(request.at("nvml").get<std::string>())) {
       nvml_ = *std::move(nvml);
       if (auto device = nvml_->device(context_->facts().pci_bus_id)) nvml_device_ = *device;
     }
     // Page-locked, so that copies out of it run at the bus's speed.
-    driver->cuMemHostRegister(staging_->bytes().data(), staging_->bytes().size(), 0);
-    const auto memory = [&] { return DeviceMemory(*driver); };
+    driver.cuMemHostRegister(staging_->bytes().data(), staging_->bytes().size(), 0);
+    const auto memory = [&] { return DeviceMemory(driver); };
     resources_.emplace(DeviceResources{
         .context = *context_,
         .kernels = *kernels_,
@@ -91,8 +91,8 @@ class Server {
         .expected = memory(),
         .stats = memory(),
         .report = memory(),
-        .report_copy = FIB_TRY(PinnedMemory::allocate(*driver, sizeof(CallReport))),
-        .progress = FIB_TRY(PinnedMemory::allocate(*driver, sizeof(uint32_t))),
+        .report_copy = FIB_TRY(PinnedMemory::allocate(driver, sizeof(CallReport))),
+        .progress = FIB_TRY(PinnedMemory::allocate(driver, sizeof(uint32_t))),
     });
     hello["clock"] = static_cast<int>(clock_->kind());
     return hello;
