@@ -12,12 +12,12 @@ namespace fib {
 
 namespace {
 
-constexpr const char* kOption = "--budget";
-constexpr const char* kRemedy =
+constexpr const char* kBudgetOption = "--budget";
+constexpr const char* kBudgetRemedy =
     "candidates as 200, time as 90s, 30m or 2h, tokens as 500000tok or 2Mtok, money as 5usd";
 
 Failure refuse(const std::string& part, std::string_view why) {
-  return fail(ErrorCode::kInvalidInput, fmt::format("'{}' {}", part, why), kOption, kRemedy);
+  return fail(ErrorCode::kInvalidInput, fmt::format("'{}' {}", part, why), kBudgetOption, kBudgetRemedy);
 }
 
 Result<void> set_once(double& of, double value, const std::string& part) {

@@ -24,8 +24,6 @@ namespace fib {
 
 namespace {
 
-constexpr size_t kExpectedDiskBytes = size_t{8} << 30;
-constexpr size_t kExpectedMemoryBytes = size_t{2} << 30;
 constexpr int kMostBuilders = 16;
 
 struct AgentRunArgs {

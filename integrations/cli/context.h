@@ -27,6 +27,8 @@ struct Home {
 // The parts of the cache folder.
 inline constexpr const char* kBuildsFolder = "builds";
 inline constexpr const char* kExpectedFolder = "expected";
+inline constexpr size_t kExpectedDiskBytes = size_t{8} << 30;
+inline constexpr size_t kExpectedMemoryBytes = size_t{2} << 30;
 
 // Looks beside the binary: build/<preset>/fib in a checkout, bin/fib in an install. `chosen`
 // (--home) is taken instead where it is given. Error (kEnvironment) says where was looked.

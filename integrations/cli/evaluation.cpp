@@ -19,9 +19,6 @@ namespace fib {
 
 namespace {
 
-constexpr size_t kExpectedDiskBytes = size_t{8} << 30;
-constexpr size_t kExpectedMemoryBytes = size_t{2} << 30;
-
 Result<std::vector<TimingMode>> parse_modes(const std::string& text) {
   std::vector<TimingMode> modes;
   for (const std::string& name : split(text, ',')) {

@@ -22,7 +22,7 @@ namespace fib {
 
 namespace {
 
-constexpr auto kSignalPatience = std::chrono::milliseconds(50);
+constexpr auto kShutdownPatience = std::chrono::milliseconds(50);
 // Shorter than the usual patience of proxies and clients with a silent connection.
 constexpr auto kKeepAliveInterval = std::chrono::seconds(15);
 constexpr const char* kDefaultAddress = "127.0.0.1:8931";
@@ -52,7 +52,7 @@ Result<void> serve_http(const Context& context, mcp::Server& server, const Loopb
   }
   auto next_sign = std::chrono::steady_clock::now() + kKeepAliveInterval;
   while (!interrupt.requested()) {
-    std::this_thread::sleep_for(kSignalPatience);
+    std::this_thread::sleep_for(kShutdownPatience);
     if (std::chrono::steady_clock::now() < next_sign) continue;
     transport.keep_alive();
     next_sign += kKeepAliveInterval;

@@ -12,11 +12,10 @@ namespace fs = std::filesystem;
 
 // Where several house solutions serve a signature: the ones named earlier go first, the ones not
 // named come after them.
-constexpr std::array<std::string_view, 4> kPreferred = {
+constexpr std::array<std::string_view, 3> kPreferred = {
     "gemm-wgmma",  // before gemm-mma, which also builds for cards older than Hopper
     "gemm-mma",
-    "moe-int4-grouped",  // before moe-int4-wgmma, which no card has run yet
-    "rmsnorm-rows",      // before rmsnorm-plain, which shows how it is done
+    "rmsnorm-rows",  // before rmsnorm-plain, which shows how it is done
 };
 
 size_t preference(const Solution& solution) {

@@ -193,14 +193,6 @@ const HouseCase kHouseCases[] = {
      "moe_int4_g32_topk8_e128_h2048_i768",
      "num_tokens",
      {1, 5, 8, 17}},
-    {"moe_int4_g32/moe-int4-wgmma",
-     "moe_int4_g32_topk4_e32_h256_i128",
-     "num_tokens",
-     {1, 5, 17, 64, 300, 700, 1500}},
-    {"moe_int4_g32/moe-int4-wgmma",
-     "moe_int4_g32_topk8_e128_h2048_i768",
-     "num_tokens",
-     {17, 64, 300}},
     {"moe_routing_softmax/moe-routing-softmax-warps",
      "moe_routing_softmax_topk4_e32",
      "num_tokens",
@@ -245,7 +237,7 @@ const HouseCase kHouseCases[] = {
     {"sampling_from_logits/sampling-radix", "sampling_from_logits_v262144", "num_tokens", {3}},
     {"silu_and_mul/silu-and-mul-vectors", "silu_and_mul_i768", "num_tokens", {1, 17, 300}},
 };
-// A signature may be served by several: "moe_int4_g32_topk8_e128_h2048_i768_by_moe_int4_wgmma".
+// A signature may be served by several: "gemm_n4096_k4096_by_gemm_mma".
 std::string test_name(const testing::TestParamInfo<HouseCase>& wanted) {
   std::string name = std::filesystem::path(wanted.param.folder).filename().string();
   std::replace(name.begin(), name.end(), '-', '_');

@@ -21,8 +21,6 @@ TEST(HouseSolutionsTest, TheBetterOneGoesFirst) {
               testing::ElementsAre("gemm-wgmma", "gemm-mma"));
   EXPECT_EQ(names_for("cuda", "rmsnorm_h4096").front(), "rmsnorm-rows");
   EXPECT_EQ(names_for("cpu", "rmsnorm_h4096").front(), "rmsnorm-rows");
-  EXPECT_THAT(names_for("cuda", "moe_int4_g32_topk8_e128_h2048_i768"),
-              testing::ElementsAre("moe-int4-grouped", "moe-int4-wgmma"));
 }
 
 // A signature that two solutions serve must have its preference written down.
