@@ -75,14 +75,14 @@ TEST_F(AgentRun, SearchesIsInterruptedAndGoesOn) {
       seed,    "--quick", "--workloads", "workloads.jsonl", "--budget", "4000", "--json"};
   const pid_t child = start(command);
   // Once the first candidates are there.
-  while (read("stdout").find("\"number\": 2") == std::string::npos &&
+  while (read("stdout").find("\"number\":2,") == std::string::npos &&
          ::waitpid(child, nullptr, WNOHANG) == 0) {
     ::usleep(20'000);
   }
   ::kill(child, SIGINT);
   const Finished interrupted = finish(child);
   EXPECT_EQ(interrupted.code, 130) << interrupted.out << interrupted.err;
-  EXPECT_THAT(interrupted.out, HasSubstr("\"end_reason\": \"interrupted\""));
+  EXPECT_THAT(interrupted.out, HasSubstr("\"end_reason\":\"interrupted\""));
   EXPECT_EQ(interrupted.err, "");
 
   const Finished resumed = fib({"agent", "run", "--resume", "1", "--budget", "5"});
