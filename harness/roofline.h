@@ -20,7 +20,8 @@ Result<CallCost> call_cost(const Problem& problem, const InputSet& inputs);
 Roofline roofline_of(const Problem& problem, const InputSet& inputs, const DeviceInfo& device);
 
 // The time below which a measurement can't be true: outputs that fit in the L2 may still be there
-// when the clock stops, so their bytes don't count. 0 where the ceilings are not physical limits.
+// when the clock stops, so their bytes don't count. Where the ceilings were measured, and so are no
+// physical limits, it is a small part of what memory would take: only a clock gone wrong is below.
 double impossible_below_ns(const CallCost& cost, const DeviceInfo& device);
 
 }  // namespace fib
