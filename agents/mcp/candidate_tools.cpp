@@ -160,8 +160,8 @@ Tool profile_tool(Workbench& workbench, const Folders& folders) {
           .title = "Profile a solution",
           .description =
               "What to improve next: compile and measure coarsely, and tell where the time goes "
-              "against the roofline, by workload and kernel, registers, spills, shared memory and "
-              "occupancy, device counters where they can be read; of what is wrong, where and how.",
+              "against the roofline, by workload and kernel; of what is wrong, where and how. Device "
+              "counters are `fib profile`'s.",
           .input_schema = object_schema(std::move(properties)),
           .output_schema = {{"type", "object"},
                             {"properties",
