@@ -2,12 +2,15 @@
 """How fast transformers decodes a packed INT4 MoE checkpoint on the CPU, as an ordinary bf16 model.
 
     transformers_decode.py OUT.json [--model FOLDER] [--threads N] [--batch 1,8,64] [--seconds N]
+                           [--compile-seconds N]
 
 The experts are dequantised to bf16 and the model is loaded by transformers' own loader. Sequences of random
 tokens are prefilled, which is not timed, then decoded greedily with a KV cache. transformers has several ways to
 run experts; each is measured, without torch.compile (growing cache) and with it (static cache; prefill is not
 compiled). Each way runs in a process of its own, so that one that fails or takes too long costs no other; what
-does is reported with its reason. Exit code 77: torch or transformers is missing.
+does is reported with its reason. With --compile-seconds all that torch.compile needs is first compiled side by
+side into a cache of the run's own; what is timed then finds it there, one way after the other.
+Exit code 77: torch or transformers is missing.
 """
 
 import argparse
@@ -92,16 +95,42 @@ def last_words(stderr):
     return (named or lines or ["no message"])[-1][:300]
 
 
+def start_way(args, way, batches, stdout, stderr, **environment):
+    """A process that measures these batches; the code it compiles goes into the run's cache, or comes from it."""
+    command = [sys.executable, __file__, "-", "--way", json.dumps(way), "--model", str(args.model),
+               "--threads", str(args.threads), "--batch", ",".join(map(str, batches)),
+               "--prompt-tokens", str(args.prompt_tokens), "--output-tokens", str(args.output_tokens)]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": str(args.threads),
+                   "TORCHINDUCTOR_CACHE_DIR": str(args.cache), **environment}
+    # A group of its own, so that the compilers it starts end with it.
+    return subprocess.Popen(command, env=environment, start_new_session=True, stdout=stdout, stderr=stderr)
+
+
+def stop(process):
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def compile_ahead(args, ways):
+    """Fills the cache: every compiled way and batch at once. Whatever fails here fails again when it is timed."""
+    processes = [start_way(args, way, [batch], subprocess.DEVNULL, subprocess.DEVNULL, OMP_WAIT_POLICY="passive")
+                 for way in ways if way["compile"] for batch in args.batch]
+    deadline = time.monotonic() + args.compile_seconds
+    for process in processes:
+        try:
+            process.wait(timeout=max(deadline - time.monotonic(), 0))
+        except subprocess.TimeoutExpired:
+            pass
+        finally:
+            stop(process)
+
+
 def run_way(args, way, seconds):
     """Rows of a way; those that did not come have an error."""
-    command = [sys.executable, __file__, "-", "--way", json.dumps(way), "--model", str(args.model),
-               "--threads", str(args.threads), "--batch", ",".join(map(str, args.batch)),
-               "--prompt-tokens", str(args.prompt_tokens), "--output-tokens", str(args.output_tokens)]
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": str(args.threads)}
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
         reason = None
-        # A group of its own, so that the compilers it starts end with it.
-        process = subprocess.Popen(command, stdout=out, stderr=err, env=environment, start_new_session=True)
+        process = start_way(args, way, args.batch, out, err)
         try:
             if process.wait(timeout=seconds) != 0:
                 err.seek(0)
@@ -109,9 +138,7 @@ def run_way(args, way, seconds):
         except subprocess.TimeoutExpired:
             reason = f"stopped after {seconds:.0f} s"
         finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+            stop(process)
         out.seek(0)
         rows = [json.loads(line) for line in out.read().splitlines() if line.startswith("{")]
     came = {row["batch"] for row in rows}
@@ -127,6 +154,8 @@ def main():
     parser.add_argument("--prompt-tokens", type=int, default=64)
     parser.add_argument("--output-tokens", type=int, default=64)
     parser.add_argument("--seconds", type=float, default=200, help="for all ways together")
+    parser.add_argument("--compile-seconds", type=float, default=0, help="beforehand, for compiling side by side")
+    parser.add_argument("--cache", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--way", type=json.loads, help=argparse.SUPPRESS)
     args = parser.parse_args()
     problem = missing()
@@ -141,12 +170,16 @@ def main():
     import transformers
 
     ways = [{"compile": is_compiled, "experts": experts} for experts in EXPERTS for is_compiled in (False, True)]
-    deadline = time.monotonic() + args.seconds
     rows = []
-    for left, way in zip(range(len(ways), 0, -1), ways):
-        # A way may use twice its share of what is left; most use less.
-        remaining = max(deadline - time.monotonic(), 0)
-        rows += run_way(args, way, min(remaining, max(2 * remaining / left, 10)))
+    with tempfile.TemporaryDirectory() as cache:
+        args.cache = args.cache or Path(cache)
+        if args.compile_seconds > 0:
+            compile_ahead(args, ways)
+        deadline = time.monotonic() + args.seconds
+        for left, way in zip(range(len(ways), 0, -1), ways):
+            # A way may use twice its share of what is left; most use less.
+            remaining = max(deadline - time.monotonic(), 0)
+            rows += run_way(args, way, min(remaining, max(2 * remaining / left, 10)))
     args.out.write_text(json.dumps({
         "torch": torch.__version__, "transformers": transformers.__version__, "threads": args.threads,
         "prompt_tokens": args.prompt_tokens, "output_tokens": args.output_tokens, "rows": rows}, indent=1) + "\n")
