@@ -12,7 +12,8 @@ namespace fib {
 namespace {
 
 constexpr std::string_view kStates[] = {"running", "finished", "stopped"};
-constexpr std::string_view kStages[] = {"proposed", "built", "screened", "judged", "confirmed"};
+constexpr std::string_view kStages[] = {"proposed", "built",  "screened",
+                                        "raced",    "judged", "confirmed"};
 constexpr std::string_view kFates[] = {"refused", "duplicate", "failed", "slow", "measured"};
 
 template <class Enum>

@@ -32,14 +32,14 @@ struct RunRecord {
 };
 
 // How far a candidate came.
-enum class CandidateStage { kProposed, kBuilt, kScreened, kJudged, kConfirmed };
+enum class CandidateStage { kProposed, kBuilt, kScreened, kRaced, kJudged, kConfirmed };
 std::string_view candidate_stage_name(CandidateStage stage);  // "proposed", "built", ...
 
 enum class CandidateFate {
   kRefused,     // the proposer gave none, or one that can't be taken: `refusal` says why
   kDuplicate,   // its code is that of `duplicate_of`
   kFailed,      // doesn't compile, wrong, crashes, too slow to end: a verdict's status and reason
-  kSlow,        // clearly slower than the best on the small workload; not timed further
+  kSlow,        // clearly slower than the best on the small workload, or beaten by it in the race
   kMeasured,    // right on all workloads, with a speedup
 };
 std::string_view candidate_fate_name(CandidateFate fate);  // "refused", "duplicate", ...
@@ -93,6 +93,7 @@ struct CandidateRecord {
   std::string code_key;                 // of its normalised machine code; empty: never built
   std::optional<int64_t> duplicate_of;  // number of an earlier one with the same code
   // The baseline's time over this one's, from paired sessions over all workloads, with its 95 %.
+  // Of one that was beaten: as far as the race went, with an interval that holds what it didn't see.
   double speedup = 0.0, speedup_low = 0.0, speedup_high = 0.0;
   double screen_speedup = 0.0;  // over the baseline, on the small workload; 0: not screened
   bool is_confirmed = false;    // measured afresh as a winner; then the speedup is of that session

@@ -34,6 +34,16 @@ void note_session(CandidateRecord& record, const Judgement& judgement) {
 
 }  // namespace
 
+void note_race(CandidateRecord& record, const Race& race) {
+  record.stage = CandidateStage::kRaced;
+  record.device_s += race.device_s;
+  merge(record.behaviour, race.behaviour);
+  if (!race.is_beaten) return;
+  record.speedup = race.speedup;
+  record.speedup_low = race.speedup_low;
+  record.speedup_high = race.speedup_high;
+}
+
 void note_judgement(CandidateRecord& record, const Judgement& judgement) {
   record.stage = CandidateStage::kJudged;
   note_session(record, judgement);

@@ -8,6 +8,8 @@
 
 namespace fib::agents {
 
+// What of a race stays when it isn't followed by a session: who was beaten keeps its figures.
+void note_race(CandidateRecord& record, const Race& race);
 // The paired session over all workloads, and the one that a winner has to stand afterwards.
 void note_judgement(CandidateRecord& record, const Judgement& judgement);
 void note_confirmation(CandidateRecord& record, const Judgement& judgement);

@@ -3,13 +3,14 @@
 #include <algorithm>
 
 #include "leaderboard/paired_record.h"
+#include "leaderboard/weighting.h"
 
 namespace fib::agents {
 namespace {
 
-constexpr double kLeastWeight = 1e-9;  // of a workload that was never seen in traffic
-
 double weight_of(const Verdict& verdict) { return std::max(verdict.workload_weight, kLeastWeight); }
+
+}  // namespace
 
 Behaviour behaviour_of(const std::vector<Verdict>& verdicts, const Behaviour& built) {
   Behaviour behaviour = built;
@@ -34,8 +35,6 @@ Behaviour behaviour_of(const std::vector<Verdict>& verdicts, const Behaviour& bu
   }
   return behaviour;
 }
-
-}  // namespace
 
 Judgement judgement_of(std::vector<Verdict> verdicts, size_t workloads, const Behaviour& built) {
   Judgement judgement;

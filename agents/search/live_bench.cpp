@@ -8,6 +8,7 @@
 #include "agents/search/code_identity.h"
 #include "agents/search/judgement.h"
 #include "agents/search/quiet_host.h"
+#include "agents/search/race.h"
 #include "agents/search/screening.h"
 #include "harness/judge.h"
 #include "harness/paired_session.h"
@@ -44,6 +45,13 @@ class PosedProblems {
       : problems_(std::move(problems)), config_(std::move(config)), kept_(problems_.size()) {}
 
   const std::vector<Problem>& problems() const { return problems_; }
+
+  // All of them, as long as whoever asked holds them.
+  Result<std::vector<PosedPtr>> all() {
+    std::vector<PosedPtr> all;
+    for (size_t i = 0; i < problems_.size(); ++i) all.push_back(FIB_TRY(get(i)));
+    return all;
+  }
 
   Result<PosedPtr> get(size_t index) {
     const std::lock_guard lock(mutex_);
@@ -87,14 +95,20 @@ ArtifactPtr artifact_of(const BuiltCandidate& built) {
   return std::static_pointer_cast<const Artifact>(built.handle);
 }
 
+// Where candidates are looked at before they are judged.
+struct Course {
+  Screen screen;
+  std::vector<size_t> order;  // of the problems in a race; the first is the screening's
+};
+
 class LiveBench : public Bench {
  public:
-  LiveBench(LiveBenchOptions options, BuiltCandidate baseline, Screen screen,
-            std::shared_ptr<PosedProblems> posed)
+  LiveBench(LiveBenchOptions options, BuiltCandidate baseline, Course course,
+            std::unique_ptr<PosedProblems> posed)
       : options_(std::move(options)),
         signature_(options_.problems.front().signature),
         baseline_(artifact_of(baseline)),
-        screen_(std::move(screen)),
+        course_(std::move(course)),
         posed_(std::move(posed)),
         host_(options_.runner.measures_on_host() ? HostUse::kTimed : HostUse::kElsewhere),
         sessions_(options_.devices.size()) {}
@@ -108,6 +122,8 @@ class LiveBench : public Bench {
   }
   Result<Screening> screen(int device, const Solution& solution,
                            const BuiltCandidate& built) override;
+  Result<Race> race(int device, const Solution& solution, const BuiltCandidate& built,
+                    const RaceRequest& request) override;
   Result<Judgement> judge(int device, const Solution& solution,
                           const BuiltCandidate& built) override;
   Result<Judgement> confirm(int device, const Solution& solution,
@@ -123,6 +139,8 @@ class LiveBench : public Bench {
   // by itself can be measured in a fresh session, else the Error stands.
   Result<Verdict> blame(int device, const Entrant& candidate, const PosedProblem& posed,
                         const Error& error);
+  Result<Screening> look(int device, const Entrant& candidate, const Screen& screen);
+  RaceCourse course_of(const RaceRequest& request) const;
   Result<Verdict> judge_one(int device, const Entrant& candidate, const PosedProblem& posed);
   Result<void> store(Verdict& verdict, const Solution& solution, const Problem& problem);
   Entrant baseline() const { return {options_.baseline, baseline_}; }
@@ -130,8 +148,8 @@ class LiveBench : public Bench {
   const LiveBenchOptions options_;
   const SignaturePtr signature_;
   const ArtifactPtr baseline_;
-  const Screen screen_;
-  const std::shared_ptr<PosedProblems> posed_;
+  const Course course_;
+  const std::unique_ptr<PosedProblems> posed_;
   QuietHost host_;
   std::vector<std::unique_ptr<Session>> sessions_;  // by device
 };
@@ -175,7 +193,7 @@ Result<Session*> LiveBench::session(int device) {
 Result<Verdict> LiveBench::blame(int device, const Entrant& candidate, const PosedProblem& posed,
                                  const Error& error) {
   sessions_.at(static_cast<size_t>(device)).reset();
-  const auto sound = screen_.probe(*FIB_TRY(session(device)), baseline());
+  const auto sound = course_.screen.probe(*FIB_TRY(session(device)), baseline());
   if (!sound) return fail(error);
   ContenderOutcome outcome;
   outcome.fault = Fault{FaultKind::kCrash, "it can't be measured: " + error.to_string()};
@@ -188,20 +206,63 @@ Result<Verdict> LiveBench::blame(int device, const Entrant& candidate, const Pos
                      .expected = nullptr});
 }
 
+Result<Screening> LiveBench::look(int device, const Entrant& candidate, const Screen& screen) {
+  auto screening = screen.compare(*FIB_TRY(session(device)), candidate, baseline());
+  if (screening) return screening;
+  return Screening{.verdict = FIB_TRY(blame(device, candidate, screen.posed(), screening.error()))};
+}
+
 Result<Screening> LiveBench::screen(int device, const Solution& solution,
                                     const BuiltCandidate& built) {
   const QuietHost::Hold hold = host_.measure();
   const auto start = steady_clock::now();
   const ArtifactPtr artifact = artifact_of(built);
-  const Entrant candidate{solution, artifact};
-  auto screening = screen_.compare(*FIB_TRY(session(device)), candidate, baseline());
-  if (!screening) {
-    Verdict verdict = FIB_TRY(blame(device, candidate, screen_.posed(), screening.error()));
-    screening = Screening{};
-    screening->verdict = std::move(verdict);
-  }
-  screening->device_s = seconds_since(start);
+  Screening screening = FIB_TRY(look(device, {solution, artifact}, course_.screen));
+  screening.device_s = seconds_since(start);
   return screening;
+}
+
+RaceCourse LiveBench::course_of(const RaceRequest& request) const {
+  std::vector<Leg> legs;
+  for (const size_t index : course_.order) {
+    const Workload& workload = posed_->problems()[index].workload;
+    const auto known = request.rival.speedups.find(workload_id(workload));
+    const bool is_known = known != request.rival.speedups.end();
+    legs.push_back(
+        {.weight = workload.weight, .rival = is_known ? known->second : request.rival.speedup_low});
+  }
+  return RaceCourse(std::move(legs), request.rival.speedup_low, request.margin);
+}
+
+Result<Race> LiveBench::race(int device, const Solution& solution, const BuiltCandidate& built,
+                             const RaceRequest& request) {
+  const QuietHost::Hold hold = host_.measure();
+  const auto start = steady_clock::now();
+  const ArtifactPtr artifact = artifact_of(built);
+  RaceCourse course = course_of(request);
+  Race race;
+  const auto note = [&](const Screening& screening) {
+    race.verdicts.push_back(screening.verdict);
+    race.verdicts.back().samples.clear();
+    const bool is_timed = screening.speedup > 0.0;  // else only the paired session can tell
+    if (is_timed) course.add({screening.speedup, screening.speedup_low, screening.speedup_high});
+    return is_timed;
+  };
+  bool goes_on = note(request.screening);
+  while (const auto leg = goes_on ? course.next() : std::nullopt) {
+    const Screen screen(FIB_TRY(posed_->get(course_.order[*leg])), options_);
+    goes_on = note(FIB_TRY(look(device, {solution, artifact}, screen)));
+  }
+  race.workloads = course.legs_run();
+  race.is_beaten = goes_on && course.is_beaten();
+  if (course.legs_run() > 0) {
+    race.speedup = course.standing().middle;
+    race.speedup_low = course.standing().low;
+    race.speedup_high = course.standing().high;
+  }
+  race.behaviour = behaviour_of(race.verdicts, built.behaviour);
+  race.device_s = seconds_since(start);
+  return race;
 }
 
 // As `fib submit --against` has it, but for the confirmation, which a winner gets later and with
@@ -290,7 +351,7 @@ Result<Judgement> LiveBench::confirm(int device, const Solution& solution,
   // What kept a workload from being measured counts against the candidate, or against the machine.
   if (!summary.errors.empty()) {
     Session* reopened = FIB_TRY(session(device));
-    FIB_CHECK(screen_.probe(*reopened, baseline()));
+    FIB_CHECK(course_.screen.probe(*reopened, baseline()));
   }
   Judgement judgement =
       judgement_of(std::move(verdicts), posed_->problems().size(), built.behaviour);
@@ -298,19 +359,25 @@ Result<Judgement> LiveBench::confirm(int device, const Solution& solution,
   return judgement;
 }
 
-Result<size_t> screening_index(const LiveBenchOptions& options, PosedProblems& posed) {
-  std::vector<PosedPtr> all;
+Result<size_t> screening_index(const LiveBenchOptions& options,
+                               const std::vector<PosedPtr>& posed) {
+  if (options.screening.workload.empty()) {
+    return choose_screening_problem(posed, options.devices.front());
+  }
   for (size_t i = 0; i < options.problems.size(); ++i) {
     if (workload_id(options.problems[i].workload) == options.screening.workload) return i;
-    all.push_back(FIB_TRY(posed.get(i)));
-  }
-  if (options.screening.workload.empty()) {
-    return choose_screening_problem(all, options.devices.front());
   }
   return fail(ErrorCode::kNotFound,
               fmt::format("no workload '{}' to screen on", options.screening.workload),
               options.problems.front().signature->name,
               fmt::format("for example '{}'", workload_id(options.problems.front().workload)));
+}
+
+Result<Course> lay_out(const LiveBenchOptions& options, PosedProblems& problems) {
+  const std::vector<PosedPtr> posed = FIB_TRY(problems.all());
+  const size_t screened = FIB_TRY(screening_index(options, posed));
+  return Course{.screen = FIB_TRY(Screen::make(options.problems[screened], options)),
+                .order = race_order(posed, options.devices.front(), screened)};
 }
 
 }  // namespace
@@ -324,16 +391,15 @@ Result<std::unique_ptr<Bench>> make_live_bench(LiveBenchOptions options) {
     return fail(ErrorCode::kEnvironment, "no device to measure on",
                 std::string(options.runner.target()), "`fib doctor` says why");
   }
-  auto posed = std::make_shared<PosedProblems>(options.problems, options.evaluation.measure);
-  const size_t screened = FIB_TRY(screening_index(options, *posed));
+  auto posed = std::make_unique<PosedProblems>(options.problems, options.evaluation.measure);
   BuiltCandidate baseline = FIB_TRY(LiveBench::build_candidate(options, options.baseline));
   if (!baseline.compiles) {
     return fail(ErrorCode::kInvalidInput, "the baseline doesn't compile: " + baseline.log,
                 options.baseline.name, "`fib submit` of it says more");
   }
   FIB_CHECK(options.store.add_solution(options.baseline));
-  Screen screen = FIB_TRY(Screen::make(options.problems[screened], options));
-  return std::make_unique<LiveBench>(std::move(options), std::move(baseline), std::move(screen),
+  Course course = FIB_TRY(lay_out(options, *posed));
+  return std::make_unique<LiveBench>(std::move(options), std::move(baseline), std::move(course),
                                      std::move(posed));
 }
 

@@ -1,8 +1,9 @@
 #pragma once
 
 // The real bench: candidates are built by a runner, screened beside the baseline on one workload,
-// judged on all of them, and what the judge says goes into the store, as `fib submit --against`
-// has it. docs/agents.md, "How candidates are tried", tells the same in words.
+// raced on others (agents/search/race.h), judged on all of them, and what the judge says goes into
+// the store, as `fib submit --against` has it. docs/agents.md, "How candidates are tried", tells
+// the same in words.
 //
 // What a candidate does wrong (it doesn't compile, crashes, hangs, cheats) is in the answer, and
 // the next one meets a fresh worker. A session that broke for no fault of its own is opened again;
@@ -18,7 +19,8 @@
 
 namespace fib::agents {
 
-// How closely a candidate is looked at before it is worth a paired session over everything.
+// How closely a candidate is looked at, on each workload of screening and race, before it is worth
+// a paired session over everything.
 struct ScreeningOptions {
   std::string workload;  // id; empty: the bench chooses (agents/search/screening.h)
   int min_samples = 10;  // rounds; below six there is no interval

@@ -100,6 +100,7 @@ Result<void> Loop::launch() {
       break;
     }
     FIB_CHECK(launch_proposal(*decision));
+    if (!startup_s_) startup_s_ = session_s();
     ++next_;
   }
   return {};
@@ -322,7 +323,68 @@ Result<void> Loop::on_screened(int64_t number, Result<Screening> result) {
                                     screening.speedup / best, screening.speedup_high / best)});
     return {};
   }
-  start_session(flight, Session::kJudge);
+  if (auto request = FIB_TRY(race_for(flight, screening))) {
+    start_race(flight, *std::move(request));
+  } else {
+    start_session(flight, Session::kJudge);
+  }
+  return {};
+}
+
+// Seeds are what others are compared with, and have to be known.
+Result<std::optional<RaceRequest>> Loop::race_for(const Flight& flight,
+                                                  const Screening& screening) {
+  const std::optional<int64_t> best = flight.decision.best;
+  if (!options_.plan.staging.has_race || flight.is_seed() || !best) return std::nullopt;
+  if (!rival_ || rival_->first != *best) {
+    rival_ = {*best, FIB_TRY(rival_of(records_[static_cast<size_t>(*best)]))};
+  }
+  const bool is_known = rival_->second.speedup_low > 0.0 && screening.speedup > 0.0;
+  if (!is_known) return std::nullopt;
+  return RaceRequest{
+      .rival = rival_->second, .screening = screening, .margin = options_.plan.staging.slow_margin};
+}
+
+Result<Rival> Loop::rival_of(const CandidateRecord& best) const {
+  if (best.number == 0) return Rival{};  // the baseline against itself is 1, whatever was measured
+  Rival rival{.speedup_low = best.speedup_low};
+  for (const int64_t id : best.verdicts) {
+    const Verdict verdict = FIB_TRY(tools_.store.get(id));
+    if (verdict.speedup) rival.speedups[verdict.workload] = *verdict.speedup;
+  }
+  return rival;
+}
+
+void Loop::start_race(Flight& flight, RaceRequest request) {
+  devices_.submit(flight.record.number,
+                  [this, number = flight.record.number, solution = flight.solution,
+                   built = flight.built, request = std::move(request)](int device) -> Letter {
+                    const double started_s = clock_();
+                    auto race = tools_.bench.race(device, *solution, *built, request);
+                    return [this, number, busy_s = clock_() - started_s,
+                            race = std::move(race)]() mutable {
+                      device_busy_s_ += busy_s;
+                      return on_raced(number, std::move(race));
+                    };
+                  });
+}
+
+Result<void> Loop::on_raced(int64_t number, Result<Race> result) {
+  Flight& flight = flights_.at(number);
+  Race race = FIB_TRY(std::move(result));
+  note_race(flight.record, race);
+  flight.verdicts = std::move(race.verdicts);
+  if (flight.verdicts.back().status != VerdictStatus::kPassed) {
+    end_failed(flight, flight.verdicts);
+  } else if (race.is_beaten) {
+    end_flight(flight, CandidateFate::kSlow,
+               {"beaten", fmt::format("{:.3f}x the baseline's speed after {} of the workloads, "
+                                      "{:.3f} at most: slower than candidate {}",
+                                      race.speedup, race.workloads, race.speedup_high,
+                                      flight.decision.best.value())});
+  } else {
+    start_session(flight, Session::kJudge);
+  }
   return {};
 }
 

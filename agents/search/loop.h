@@ -5,6 +5,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -66,6 +67,12 @@ class Loop {
   Result<void> on_built(int64_t number, Result<BuiltCandidate> built);
   void start_screening(Flight& flight);
   Result<void> on_screened(int64_t number, Result<Screening> screening);
+  // Whom it races against, and how it stands by the screening; nothing: it goes to the judge at
+  // once.
+  Result<std::optional<RaceRequest>> race_for(const Flight& flight, const Screening& screening);
+  Result<Rival> rival_of(const CandidateRecord& best) const;
+  void start_race(Flight& flight, RaceRequest request);
+  Result<void> on_raced(int64_t number, Result<Race> race);
   enum class Session { kJudge, kControl, kConfirmation };
   void start_session(Flight& flight, Session session);
   Result<void> on_judged(int64_t number, Session session, Result<Judgement> judgement);
@@ -90,6 +97,7 @@ class Loop {
   std::optional<std::string> used_up() const;
   std::optional<int64_t> best() const;
   Amounts spent() const;
+  double candidates_per_hour(size_t since, double seconds) const;
   double session_s() const { return ended_s_.value_or(clock_()) - started_s_; }
   double elapsed_s() const { return past_s_ + session_s(); }
   RunProgress progress() const;
@@ -101,7 +109,8 @@ class Loop {
   const std::function<double()> clock_;
   const int64_t run_;
   const double past_s_, started_s_;
-  std::optional<double> ended_s_;  // confirmations come afterwards
+  std::optional<double> ended_s_;    // confirmations come afterwards
+  std::optional<double> startup_s_;  // until the first proposal was asked for
 
   Search search_;
   std::map<std::string, std::shared_ptr<Proposer>> proposers_;
@@ -116,6 +125,7 @@ class Loop {
   Tally tally_;
   Amounts unsealed_;  // tokens and money of candidates in flight, and of answers that came too late
   int64_t confirmations_ = 0, last_confirmation_ = 0;
+  std::optional<std::pair<int64_t, Rival>> rival_;  // of the last race, by number
   double device_busy_s_ = 0.0;
   size_t records_before_ = 0;  // of earlier sessions
 

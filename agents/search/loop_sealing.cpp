@@ -228,6 +228,12 @@ std::optional<std::string> Loop::used_up() const {
   return std::nullopt;
 }
 
+// Of those whose numbers begin at `since`.
+double Loop::candidates_per_hour(size_t since, double seconds) const {
+  const size_t sealed = records_.size() - std::min(since, records_.size());
+  return seconds > 0.0 ? static_cast<double>(sealed) / seconds * 3600.0 : 0.0;
+}
+
 RunProgress Loop::progress() const {
   const double session_s = std::max(this->session_s(), 1e-9);
   RunProgress progress{.run = run_, .best = std::nullopt, .tally = tally_, .spent = spent()};
@@ -237,8 +243,7 @@ RunProgress Loop::progress() const {
     progress.building += flight.step == Step::kBuilding ? 1 : 0;
     progress.on_device += flight.step == Step::kOnDevice ? 1 : 0;
   }
-  progress.candidates_per_hour =
-      static_cast<double>(records_.size() - records_before_) / session_s * 3600.0;
+  progress.candidates_per_hour = candidates_per_hour(records_before_, session_s);
   progress.device_idle_share =
       std::clamp(1.0 - device_busy_s_ / (tools_.bench.devices() * session_s), 0.0, 1.0);
   return progress;
@@ -246,15 +251,20 @@ RunProgress Loop::progress() const {
 
 RunSummary Loop::summary() const {
   const RunProgress now = progress();
-  RunSummary summary{.run = run_,
-                     .state = end_state_,
-                     .end_reason = end_reason_.value_or(""),
-                     .tally = tally_,
-                     .spent = now.spent,
-                     .best = std::nullopt,
-                     .set_aside = search_.set_aside(),
-                     .candidates_per_hour = now.candidates_per_hour,
-                     .device_idle_share = now.device_idle_share};
+  const size_t begun = std::max(records_before_, options_.plan.seeds.size());
+  const double startup_s = startup_s_.value_or(session_s());
+  RunSummary summary{
+      .run = run_,
+      .state = end_state_,
+      .end_reason = end_reason_.value_or(""),
+      .tally = tally_,
+      .spent = now.spent,
+      .best = std::nullopt,
+      .set_aside = search_.set_aside(),
+      .candidates_per_hour = now.candidates_per_hour,
+      .startup_s = startup_s,
+      .steady_candidates_per_hour = candidates_per_hour(begun, session_s() - startup_s),
+      .device_idle_share = now.device_idle_share};
   if (const auto number = best()) summary.best = records_[static_cast<size_t>(*number)];
   return summary;
 }

@@ -15,6 +15,11 @@ constexpr double kCellReward = 0.1;
 // In candidates: by then others may be there to take something from.
 constexpr int64_t kExhaustedFor = 100;
 
+// Right wherever it was looked at, and slower than the best: a step aside all the same.
+bool was_beaten(const CandidateRecord& candidate) {
+  return candidate.fate == CandidateFate::kSlow && candidate.stage == CandidateStage::kRaced;
+}
+
 }  // namespace
 
 Population::Population(const SearchOptions& options)
@@ -27,7 +32,7 @@ void Population::add(const CandidateRecord& candidate) {
   const bool is_seed = candidate.proposer == kSeedProposer;
   if (!candidate.parents.empty()) ++children_[candidate.parents.front()];
   const bool is_right = candidate.fate == CandidateFate::kMeasured;
-  const double reward = is_right ? place(candidate) : 0.0;
+  const double reward = is_right || was_beaten(candidate) ? place(candidate) : 0.0;
   if (is_seed) {
     if (!is_right && !candidate.solution_key.empty()) failed_seeds_.push_back(candidate.number);
     return;
@@ -43,7 +48,7 @@ double Population::place(const CandidateRecord& candidate) {
     right_seeds_.insert(std::ranges::upper_bound(right_seeds_, elite, is_better), elite);
   }
   const Grid::Arrival arrival = islands_.at(static_cast<size_t>(candidate.island)).grid.add(elite);
-  if (!best_ || is_better(elite, *best_)) {
+  if (candidate.fate == CandidateFate::kMeasured && (!best_ || is_better(elite, *best_))) {
     const double gain =
         best_ && best_->speedup_low > 0.0 ? std::log(elite.speedup_low / best_->speedup_low) : 0.0;
     best_ = elite;

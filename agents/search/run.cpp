@@ -88,6 +88,7 @@ Result<RunSummary> go_on(const RunTools& tools, const RunOptions& options, const
 
 Json Staging::to_json() const {
   return {{"slow_margin", slow_margin},
+          {"race", has_race},
           {"control_share", control_share},
           {"confirm_interval", confirm_interval},
           {"most_confirmations", most_confirmations}};
@@ -95,9 +96,11 @@ Json Staging::to_json() const {
 
 Result<Staging> Staging::from_json(const Json& json, std::string_view where) {
   const JsonView view(json, std::string(where));
-  FIB_CHECK(
-      view.only_keys({"slow_margin", "control_share", "confirm_interval", "most_confirmations"}));
+  FIB_CHECK(view.only_keys(
+      {"slow_margin", "race", "control_share", "confirm_interval", "most_confirmations"}));
+  const auto race = view.find("race");  // runs that were begun before there was one go on without
   return Staging{.slow_margin = FIB_TRY(number_at(view, "slow_margin")),
+                 .has_race = race && FIB_TRY(race->boolean()),
                  .control_share = FIB_TRY(number_at(view, "control_share")),
                  .confirm_interval = FIB_TRY(integer_at(view, "confirm_interval")),
                  .most_confirmations = FIB_TRY(integer_at(view, "most_confirmations"))};
@@ -150,6 +153,8 @@ Json RunSummary::to_json() const {
         {"money", spent.money}}},
       {"controls", {{"pairs", controls.pairs}, {"rms", controls.rms}, {"worst", controls.worst}}},
       {"candidates_per_hour", candidates_per_hour},
+      {"startup_s", startup_s},
+      {"steady_candidates_per_hour", steady_candidates_per_hour},
       {"device_idle_share", device_idle_share}};
 }
 

@@ -1,8 +1,8 @@
 #pragma once
 
-// The loop of `fib agent run`: proposals in flight, a compile farm beside the devices, three stages
-// with early kill, records committed in the order of their numbers. docs/agents.md, "The search",
-// tells it in words; what is decided is in search.h, what is measured in bench.h.
+// The loop of `fib agent run`: proposals in flight, a compile farm beside the devices, stages with
+// early kill, records committed in the order of their numbers. docs/agents.md, "The search", tells
+// it in words; what is decided is in search.h, what is measured in bench.h.
 //
 // A run can be killed at any moment. Whatever is in the archive stays, and a resume goes on with
 // the number behind it: what was in flight is asked for again with the same parent and seed.
@@ -26,6 +26,8 @@ struct Staging {
   // Slower than the best on the small workload by more than this, with the upper end of the
   // interval: not judged on all of them.
   double slow_margin = 0.05;
+  // Whether those that remain race against the best before they are judged (agents/search/race.h).
+  bool has_race = true;
   double control_share = 0.05;  // of the duplicates, timed as A/A controls
   // A new best by more than noise is confirmed at once, if so many candidates have gone by since
   // the last time; and not more often than that in all.
@@ -57,8 +59,8 @@ struct RunOptions {
   // run. When the time is up, proposals in flight are cancelled.
   Amounts budget;
   double proposal_timeout_s = 1800.0;  // a proposer that takes longer hangs
-  double farewell_s = 3.0;            // that hanging ones are waited for at the end
-  int final_confirmations = 3;        // of who seems best at the end, until one stands
+  double farewell_s = 3.0;             // that hanging ones are waited for at the end
+  int final_confirmations = 3;         // of who seems best at the end, until one stands
 };
 
 struct RunProgress {
@@ -86,7 +88,10 @@ struct RunSummary {
   Amounts spent;
   std::optional<CandidateRecord> best;  // confirmed, where anything stood a confirmation
   std::vector<std::string> set_aside;   // proposers that were refused too often in a row
-  double candidates_per_hour = 0.0, device_idle_share = 0.0;  // of this session
+  // Of this session: all in all; its start, until the seeds were judged and the first proposal
+  // could be asked for; and from then on.
+  double candidates_per_hour = 0.0, startup_s = 0.0, steady_candidates_per_hour = 0.0;
+  double device_idle_share = 0.0;
 
   Json to_json() const;
 };

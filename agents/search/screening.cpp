@@ -6,6 +6,7 @@
 #include "harness/judge.h"
 #include "harness/paired.h"
 #include "harness/roofline.h"
+#include "leaderboard/weighting.h"
 #include "signatures/base/hash.h"
 
 namespace fib::agents {
@@ -17,11 +18,10 @@ constexpr double kQuickBytes = 0x1p28;
 constexpr double kQuickFloorNs = 1e6;
 constexpr double kAsQuick = 2.0;
 constexpr double kAssumedGbps = 100.0;  // where the ceilings aren't known
+constexpr double kLeastNs = 1.0;
 
 // Times the least time: slower than a beginner's honest work.
 constexpr double kHangsBeyond = 1000.0;
-
-constexpr double kLeastWeight = 1e-9;  // of a workload that was never seen in traffic
 
 struct Size {
   double bytes = 0.0;
@@ -47,7 +47,7 @@ Size size_of(const PosedProblem& posed, const DeviceInfo& device) {
     }
   }
   const double floor_ns = floor_of(posed, device);
-  size.floor_ns = floor_ns > 0.0 ? floor_ns : size.bytes / kAssumedGbps;
+  size.floor_ns = std::max(floor_ns > 0.0 ? floor_ns : size.bytes / kAssumedGbps, kLeastNs);
   return size;
 }
 
@@ -90,10 +90,14 @@ Result<size_t> choose_screening_problem(const std::vector<PosedPtr>& posed,
   return middle == quick.end() ? quick.back() : *middle;
 }
 
+double least_time_ns(const PosedProblem& posed, const DeviceInfo& device) {
+  return size_of(posed, device).floor_ns;
+}
+
 Screen::Screen(PosedPtr posed, const LiveBenchOptions& options)
     : posed_(std::move(posed)),
       config_{.modes = {TimingMode::kCold},
-              .value_sets = static_cast<int>(posed_->value_sets.size()),
+              .value_sets = 1,
               .min_samples = options.screening.min_samples,
               .max_samples = options.screening.max_samples,
               .target_relative_ci = options.screening.target_relative_ci,
@@ -116,7 +120,7 @@ Result<Screen> Screen::make(const Problem& problem, const LiveBenchOptions& opti
 MeasureRequest Screen::request(std::vector<ArtifactPtr> contenders) const {
   return {.contenders = std::move(contenders),
           .problem = posed_->problem,
-          .value_sets = posed_->value_sets,
+          .value_sets = {posed_->value_sets.front()},
           .expected =
               [this](size_t set) {
                 return expected_.get(posed_->problem, posed_->value_sets[set], threads_);

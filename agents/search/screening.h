@@ -19,6 +19,9 @@ using PosedPtr = std::shared_ptr<const PosedProblem>;
 Result<size_t> choose_screening_problem(const std::vector<PosedPtr>& posed,
                                         const DeviceInfo& device);
 
+// As far as it is known, else what is likely: never 0.
+double least_time_ns(const PosedProblem& posed, const DeviceInfo& device);
+
 // A candidate or the baseline, built.
 struct Entrant {
   const Solution& solution;
@@ -29,7 +32,9 @@ struct Entrant {
 // once.
 class Screen {
  public:
-  // Computes the expected values. `threads`: for that.
+  // On the first of its value sets; the expected values are computed when they are first needed.
+  Screen(PosedPtr posed, const LiveBenchOptions& options);
+  // On values that nothing else is judged on, with the expected ones computed.
   static Result<Screen> make(const Problem& problem, const LiveBenchOptions& options);
 
   const PosedProblem& posed() const { return *posed_; }
@@ -40,7 +45,6 @@ class Screen {
   Result<void> probe(Session& session, const Entrant& baseline) const;
 
  private:
-  Screen(PosedPtr posed, const LiveBenchOptions& options);
   MeasureRequest request(std::vector<ArtifactPtr> contenders) const;
 
   PosedPtr posed_;

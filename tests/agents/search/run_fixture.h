@@ -22,7 +22,8 @@ struct Nature {
   double speed = 1.0;      // of the first, honest measurement
   double confirmed = 0.0;  // of the second; 0: the same
   std::string code;        // its machine code; empty: all its own
-  std::string trouble;     // "broken" (doesn't compile), "wrong", "late-wrong", "never-confirmed"
+  // "broken" (doesn't compile), "wrong", "race-wrong", "late-wrong", "never-confirmed"
+  std::string trouble;
   int64_t code_bytes = 1000;
 
   std::string text() const {
@@ -94,6 +95,25 @@ class FakeBench : public Bench {
     return screening;
   }
 
+  Result<Race> race(int device, const Solution& solution, const BuiltCandidate&,
+                    const RaceRequest& request) override {
+    const Busy busy(*this, device);
+    const Nature nature = Nature::of(solution);
+    ++races;
+    EXPECT_EQ(request.screening.speedup, nature.speed);
+    Race race{.verdicts = {request.screening.verdict, {}}, .workloads = 2, .device_s = 0.25};
+    if (nature.trouble == "race-wrong") {
+      race.verdicts.back().status = VerdictStatus::kIncorrectNumerical;
+      return race;
+    }
+    race.speedup = nature.speed;
+    race.speedup_low = nature.speed * 0.98;
+    race.speedup_high = nature.speed * 1.02;
+    race.is_beaten = race.speedup_high < request.rival.speedup_low;
+    race.behaviour.relative_error = 1e-4;
+    return race;
+  }
+
   Result<Judgement> judge(int device, const Solution& solution, const BuiltCandidate&) override {
     const Busy busy(*this, device);
     ++judgements;
@@ -110,7 +130,7 @@ class FakeBench : public Bench {
                      nature.trouble != "never-confirmed");
   }
 
-  std::atomic<int> builds = 0, screenings = 0, judgements = 0, confirmations = 0;
+  std::atomic<int> builds = 0, screenings = 0, races = 0, judgements = 0, confirmations = 0;
   std::function<void()> on_build, on_judge;
 
  private:
@@ -180,6 +200,7 @@ inline std::shared_ptr<Proposer> wanderer(std::string name = "wander") {
     if (draw % 11 == 0) nature.trouble = "broken";
     if (draw % 13 == 0) nature.trouble = "wrong";
     if (draw % 17 == 0) nature.trouble = "late-wrong";
+    if (draw % 19 == 0) nature.trouble = "race-wrong";
     if (draw % 5 == 0) nature.code = fmt::format("code-{}", draw % 3);
     return Result<ProposalOutcome>(
         outcome_of(changed(request, nature), fmt::format("draw {}", draw)));
