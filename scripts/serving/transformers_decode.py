@@ -114,7 +114,8 @@ def stop(process):
 
 def compile_ahead(args, ways):
     """Fills the cache: every compiled way and batch at once. Whatever fails here fails again when it is timed."""
-    processes = [start_way(args, way, [batch], subprocess.DEVNULL, subprocess.DEVNULL, OMP_WAIT_POLICY="passive")
+    processes = [start_way(args, way, [batch], subprocess.DEVNULL, subprocess.DEVNULL,
+                           OMP_WAIT_POLICY="passive", TORCHINDUCTOR_COMPILE_THREADS="1")
                  for way in ways if way["compile"] for batch in args.batch]
     deadline = time.monotonic() + args.compile_seconds
     for process in processes:
