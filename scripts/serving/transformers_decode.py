@@ -125,6 +125,10 @@ def compile_ahead(args, ways):
             pass
         finally:
             stop(process)
+    # What was being linked when its process was stopped is half there, and would be taken for whole.
+    for library in args.cache.rglob("*.so"):
+        if library.stat().st_mtime > time.time() - 10:
+            library.unlink()
 
 
 def run_way(args, way, seconds):
