@@ -133,7 +133,8 @@ std::optional<CompileMessage> read_ptxas(std::string_view line) {
   if (contains(head, "error") || contains(head, "fatal")) {
     return message_at(Severity::kError, {}, fmt::format("ptxas: {}", text));
   }
-  if (contains(head, "warning") || contains(text, "Performance Loss")) {
+  if (contains(head, "warning") || contains(text, "Performance Loss") ||
+      contains(text, "warpgroup.wait is injected")) {
     return message_at(Severity::kWarning, {}, fmt::format("ptxas: {}", text));
   }
   return std::nullopt;
@@ -153,7 +154,10 @@ std::optional<CompileMessage> read_unplaced(std::string_view line) {
         " killed by signal "}) {
     if (contains(line, mark)) return message_at(Severity::kError, {}, line);
   }
-  if (contains(line, " bytes spilled a thread")) return message_at(Severity::kWarning, {}, line);
+  for (const std::string_view mark :
+       {" bytes spilled a thread", " bytes of local memory a thread"}) {
+    if (contains(line, mark)) return message_at(Severity::kWarning, {}, line);
+  }
   return std::nullopt;
 }
 
@@ -189,6 +193,13 @@ std::string as_note(std::string_view line) {
 bool is_the_same(const CompileMessage& a, const CompileMessage& b) {
   return std::tie(a.severity, a.file, a.line, a.text) ==
          std::tie(b.severity, b.file, b.line, b.text);
+}
+
+// Errors, then what is said of the code that came out (spills, serialised instructions), which has
+// no place in the sources, then warnings of the sources.
+int urgency(const CompileMessage& message) {
+  if (message.severity == Severity::kError) return 0;
+  return message.file.empty() ? 1 : 2;
 }
 
 // "    11 | before\n  > 12 | the line\n    13 | behind\n"; empty where it isn't the author's file.
@@ -253,7 +264,7 @@ Json compile_log_to_json(std::string_view log, const std::vector<SourceFile>& so
   if (trimmed(log).empty()) return nullptr;
   std::vector<CompileMessage> messages = read_compile_log(log);
   if (messages.empty()) return {{"text", shortened(log, kUnreadLimit)}};
-  std::ranges::stable_sort(messages, {}, &CompileMessage::severity);
+  std::ranges::stable_sort(messages, {}, urgency);
   const bool has_errors = messages.front().severity == Severity::kError;
   const size_t most = has_errors ? kMostErrors : kMostWarnings;
   Json list = Json::array();

@@ -29,13 +29,17 @@ std::string shorten(std::string log) {
 std::string notes_of(const NvrtcResult& device, const CompileOutcome& plan) {
   std::string notes = device.log;
   for (const KernelResources& kernel : device.resources) {
-    if (kernel.spill_bytes == 0) continue;
+    if (kernel.spill_bytes == 0 && kernel.stack_bytes == 0) continue;
     std::string name = kernel.symbol;
     for (const auto& [expression, symbol] : device.lowered) {
       if (symbol == kernel.symbol) name = expression;
     }
-    notes += fmt::format("{}: {} registers, {} bytes spilled a thread\n", name, kernel.registers,
-                         kernel.spill_bytes);
+    notes += kernel.spill_bytes > 0
+                 ? fmt::format("{}: {} registers, {} bytes spilled a thread\n", name,
+                               kernel.registers, kernel.spill_bytes)
+                 : fmt::format("{}: {} bytes of local memory a thread: an array that isn't kept in "
+                               "registers, because it is indexed at run time or passed by address\n",
+                               name, kernel.stack_bytes);
   }
   return shorten(notes + plan.log);
 }
@@ -135,7 +139,7 @@ std::vector<std::string> CudaBuilder::common_options(const std::string& architec
 
 std::string CudaBuilder::key_of(const BuildRequest& request, const NvrtcRequest& device) const {
   Hasher hasher;
-  hasher.add("cuda-build-1").add(solution_key(request.solution)).add(request.architecture);
+  hasher.add("cuda-build-2").add(solution_key(request.solution)).add(request.architecture);
   for (const std::string& option : device.options) hasher.add(option);
   for (const std::string& name : device.name_expressions) hasher.add(name);
   hasher.add(nvrtc_version_).add(toolchain_.version).add(headers_hash_);

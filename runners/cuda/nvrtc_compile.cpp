@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <nvrtc.h>
 
+#include <algorithm>
 #include <charconv>
 
 namespace fib {
@@ -38,6 +39,47 @@ std::string quoted(std::string_view line) {
   const size_t open = line.find('\'');
   const size_t close = line.find('\'', open + 1);
   return close == std::string_view::npos ? std::string() : std::string(line.substr(open + 1, close - open - 1));
+}
+
+// Of ptxas's information: what it says of how fast the code will be, not of what it takes.
+bool costs_time(std::string_view line) {
+  return line.find("Performance Loss") != std::string_view::npos ||
+         line.find("warpgroup.wait is injected") != std::string_view::npos;
+}
+
+// " in around line 785": of the PTX, which the author doesn't see.
+std::string without_line_of_ptx(std::string_view line) {
+  constexpr std::string_view kMark = " in around line ";
+  const size_t begin = line.find(kMark);
+  if (begin == std::string_view::npos) return std::string(line);
+  const size_t end = line.find_first_not_of("0123456789", begin + kMark.size());
+  return fmt::format("{}{}", line.substr(0, begin),
+                     end == std::string_view::npos ? "" : line.substr(end));
+}
+
+// Lines of a kernel, and behind them of functions that it calls and that have frames of their own.
+void read_properties(std::string_view line, KernelResources& kernel) {
+  if (line.find("spill stores") != std::string_view::npos) {
+    kernel.stack_bytes = std::max(kernel.stack_bytes, number_before(line, " bytes stack frame"));
+    kernel.spill_bytes += number_before(line, " bytes spill stores") +
+                          number_before(line, " bytes spill loads");
+  } else if (line.find("Used ") != std::string_view::npos) {
+    kernel.registers = number_before(line, " registers");
+    kernel.static_shared_bytes = number_before(line, " bytes smem");
+    kernel.stack_bytes =
+        std::max(kernel.stack_bytes, number_before(line, " bytes cumulative stack size"));
+  }
+}
+
+// Kernels as the author calls them: ptxas knows their symbols only.
+void name_kernels(NvrtcResult& result) {
+  for (const auto& [name, symbol] : result.lowered) {
+    const std::string from = fmt::format("'{}'", symbol), to = fmt::format("'{}'", name);
+    for (size_t at = result.log.find(from); at != std::string::npos;
+         at = result.log.find(from, at + to.size())) {
+      result.log.replace(at, from.size(), to);
+    }
+  }
 }
 
 Json sources_to_json(const std::vector<SourceFile>& sources) {
@@ -162,6 +204,7 @@ Result<NvrtcResult> Nvrtc::compile(const NvrtcRequest& request) const {
     }
     result.lowered.emplace_back(name, lowered);
   }
+  name_kernels(result);
   size_t cubin_size = 0;
   if (const auto status = nvrtc_->nvrtcGetCUBINSize(program.handle, &cubin_size);
       status != NVRTC_SUCCESS) {
@@ -179,22 +222,22 @@ Result<NvrtcResult> Nvrtc::compile(const NvrtcRequest& request) const {
 std::vector<KernelResources> extract_resources(std::string& log) {
   std::vector<KernelResources> kernels;
   std::string rest;
+  std::vector<std::string> hints;
   std::string_view text = log;
   while (!text.empty()) {
     const size_t end = text.find('\n');
     const std::string_view line = text.substr(0, end);
     text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
     if (line.starts_with("ptxas info") || line.starts_with("ptxas         .")) {
-      if (line.find("Compiling entry function") != std::string_view::npos) {
+      if (costs_time(line)) {
+        std::string hint = without_line_of_ptx(line);
+        if (std::ranges::find(hints, hint) != hints.end()) continue;
+        rest.append(hint).push_back('\n');
+        hints.push_back(std::move(hint));
+      } else if (line.find("Compiling entry function") != std::string_view::npos) {
         kernels.push_back({.symbol = quoted(line)});
-      } else if (kernels.empty()) {
-        continue;
-      } else if (line.find("spill stores") != std::string_view::npos) {
-        kernels.back().spill_bytes = number_before(line, " bytes spill stores") +
-                                     number_before(line, " bytes spill loads");
-      } else if (line.find("Used ") != std::string_view::npos) {
-        kernels.back().registers = number_before(line, " registers");
-        kernels.back().static_shared_bytes = number_before(line, " bytes smem");
+      } else if (!kernels.empty()) {
+        read_properties(line, kernels.back());
       }
     } else if (!line.empty()) {
       rest.append(line).push_back('\n');
@@ -236,6 +279,7 @@ Json nvrtc_result_to_json(const NvrtcResult& result) {
     json["resources"].push_back({{"symbol", kernel.symbol},
                                  {"registers", kernel.registers},
                                  {"spill_bytes", kernel.spill_bytes},
+                                 {"stack_bytes", kernel.stack_bytes},
                                  {"static_shared_bytes", kernel.static_shared_bytes}});
   }
   return json;
@@ -256,6 +300,7 @@ Result<NvrtcResult> nvrtc_result_from_json(const Json& json) {
     };
     result.resources.push_back({FIB_TRY(FIB_TRY(kernel.at("symbol")).string()),
                                 FIB_TRY(integer("registers")), FIB_TRY(integer("spill_bytes")),
+                                FIB_TRY(integer("stack_bytes")),
                                 FIB_TRY(integer("static_shared_bytes"))});
   }
   return result;

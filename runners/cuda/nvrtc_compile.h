@@ -25,13 +25,14 @@ struct NvrtcRequest {
 struct KernelResources {
   std::string symbol;
   int registers = 0;
-  int spill_bytes = 0;                    // stores + loads, a thread
+  int spill_bytes = 0;                    // stores + loads, a thread, with the functions it calls
+  int stack_bytes = 0;                    // of local memory, a thread
   int static_shared_bytes = 0;
 };
 
 struct NvrtcResult {
   bool ok = false;
-  std::string log;                        // messages, without ptxas's report
+  std::string log;                        // messages; of ptxas's report only what costs time
   std::string cubin;
   std::vector<std::pair<std::string, std::string>> lowered;  // name expression -> symbol
   std::vector<KernelResources> resources;
@@ -54,7 +55,8 @@ class Nvrtc {
   std::unique_ptr<Functions> nvrtc_;
 };
 
-// Takes ptxas's report (-v) out of a log.
+// Takes ptxas's report (-v) out of a log. What it did to the author's instructions that costs time
+// stays, once a function: wgmma serialised or waited for too early, setmaxnreg ignored.
 std::vector<KernelResources> extract_resources(std::string& log);
 
 Json nvrtc_request_to_json(const NvrtcRequest& request);

@@ -130,6 +130,86 @@ TEST_F(CudaNvrtcTest, UnknownAxisInAKernelsNameIsNamed) {
   EXPECT_THAT(outcome.failure_log, HasSubstr("no const axis 'width'"));
 }
 
+// A product whose accumulators are read before it is waited for, an array that is indexed at run
+// time, and more values than there are registers.
+constexpr const char* kSlowKernels = R"(
+template <int N> __global__ void __launch_bounds__(128) early(float* p, unsigned long long a) {
+  float d[4] = {0, 0, 0, 0};
+  asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+  for (int i = 0; i < N; ++i) {
+    asm volatile(
+        "wgmma.mma_async.sync.aligned.m64n8k16.f32.f16.f16 {%0, %1, %2, %3}, %4, %4, 1, 1, 1, 0, 0;"
+        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]) : "l"(a));
+  }
+  asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+  p[threadIdx.x] = d[0] + d[1] + d[2] + d[3];
+}
+__global__ void turns(float* p, int n) {
+  float a[64];
+  for (int i = 0; i < 64; ++i) a[i] = p[i];
+  for (int i = 0; i < n; ++i) a[(i * n) & 63] += a[(i + n) & 63];
+  for (int i = 0; i < 64; ++i) p[i] = a[i];
+}
+__global__ void __launch_bounds__(1024) spills(float* p, int n) {
+  float a[128];
+  for (int i = 0; i < 128; ++i) a[i] = p[i * 1024 + threadIdx.x];
+  for (int r = 0; r < n; ++r) {
+#pragma unroll
+    for (int i = 0; i < 128; ++i) a[i] = a[i] * a[(i * 37 + 11) % 128] + p[r];
+  }
+  for (int i = 0; i < 128; ++i) p[i * 1024 + threadIdx.x] = a[i];
+}
+)";
+
+TEST_F(CudaNvrtcTest, WhatCostsTimeIsSaidAndOtherwiseNothing) {
+  const BuildOutcome slow = build(with_kernel(kSlowKernels, {"early<4>", "turns", "spills"}));
+  ASSERT_TRUE(slow.artifact) << slow.failure_log;
+  const std::string& log = slow.artifact->log;
+  EXPECT_THAT(log, HasSubstr("warpgroup.wait is injected by compiler"));
+  EXPECT_THAT(log, HasSubstr("in function 'early<4>'\n")) << "named as the author does";
+  EXPECT_THAT(log, HasSubstr("turns: 256 bytes of local memory a thread"));
+  EXPECT_THAT(log, testing::ContainsRegex("spills: 64 registers, [1-9][0-9]* bytes spilled"));
+  EXPECT_THAT(log, testing::Not(HasSubstr("Used "))) << "statistics are no messages";
+  EXPECT_EQ(build(with_kernel(kSlowKernels, {"early<4>", "turns", "spills"})).artifact->log, log)
+      << "from the cache too";
+
+  const BuildOutcome clean = build(candidate({}));
+  ASSERT_TRUE(clean.artifact) << clean.failure_log;
+  EXPECT_EQ(clean.artifact->log, "");
+}
+
+TEST(NvrtcLog, ResourcesAreTakenOutAndWhatCostsTimeStays) {
+  const std::string loss =
+      "ptxas info    : (C7511) Potential Performance Loss: wgmma.mma_async instructions are "
+      "serialized due to insufficient register resources in the function 'k'\n";
+  std::string log =
+      "kernel.cu(3): warning #177-D: unused\n"
+      "ptxas info    : (C7517) warpgroup.wait is injected in around line 763 by compiler\n"
+      "ptxas info    : (C7517) warpgroup.wait is injected in around line 801 by compiler\n"
+      "ptxas info    : (C7519) warpgroup.arrive is injected in around line 765 by compiler\n" +
+      loss +
+      "ptxas info    : 0 bytes gmem\n"
+      "ptxas info    : Compiling entry function 'k' for 'sm_90a'\n"
+      "ptxas info    : Function properties for k\n"
+      "ptxas         .     496 bytes stack frame, 8 bytes spill stores, 16 bytes spill loads\n"
+      "ptxas info    : Used 64 registers, used 1 barriers, 560 bytes cumulative stack size, 2048 "
+      "bytes smem\n"
+      "ptxas info    : Compile time = 40.820 ms\n"
+      "ptxas info    : Function properties for called_by_k\n"
+      "ptxas         .     0 bytes stack frame, 0 bytes spill stores, 4 bytes spill loads\n";
+  const std::vector<KernelResources> kernels = extract_resources(log);
+  EXPECT_EQ(log,
+            "kernel.cu(3): warning #177-D: unused\n"
+            "ptxas info    : (C7517) warpgroup.wait is injected by compiler\n" +
+                loss);
+  ASSERT_EQ(kernels.size(), 1u);
+  EXPECT_EQ(kernels[0].symbol, "k");
+  EXPECT_EQ(kernels[0].registers, 64);
+  EXPECT_EQ(kernels[0].spill_bytes, 28) << "its own, and of what it calls";
+  EXPECT_EQ(kernels[0].stack_bytes, 560);
+  EXPECT_EQ(kernels[0].static_shared_bytes, 2048);
+}
+
 TEST_F(CudaNvrtcTest, EndlessCompileIsKilledAndTheFarmGoesOn) {
   const std::string bomb =
       "template <int N, int M> struct Bomb { static constexpr long v = Bomb<N - 1, M>::v + "

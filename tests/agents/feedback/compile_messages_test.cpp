@@ -1,5 +1,6 @@
 #include "agents/feedback/compile_messages.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -77,6 +78,22 @@ TEST(CompileMessages, OfTheLinkerAndOfTheBuilders) {
   const auto spilled = read_compile_log("k<8>: 255 registers, 16 bytes spilled a thread\n");
   ASSERT_THAT(spilled, SizeIs(1));
   EXPECT_EQ(spilled[0].severity, Severity::kWarning);
+}
+
+TEST(CompileMessages, OfWhatCostsTimeComeBeforeWarningsOfTheSources) {
+  std::string log;
+  for (int i = 1; i < 9; ++i) log += fmt::format("kernel.cu({}): warning #177-D: unused\n", i);
+  log +=
+      "ptxas info    : (C7517) warpgroup.wait is injected by compiler to allow use of registers "
+      "defined by GMMA in function 'early<4>'\n"
+      "late<4>: 256 bytes of local memory a thread: an array\n";
+  const Json json = compile_log_to_json(log, {});
+  ASSERT_THAT(json.at("messages"), SizeIs(4));
+  EXPECT_THAT(json.at("messages")[0].at("text").get<std::string>(), HasSubstr("'early<4>'"));
+  EXPECT_EQ(json.at("messages")[0].at("severity"), "warning");
+  EXPECT_THAT(json.at("messages")[1].at("text").get<std::string>(), HasSubstr("late<4>: 256"));
+  EXPECT_EQ(json.at("messages")[2].at("line"), 1);
+  EXPECT_EQ(json.at("omitted"), 6);
 }
 
 TEST(CompileMessages, AreQuotedFromTheSourcesAndSaidOnce) {
