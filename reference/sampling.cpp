@@ -1,7 +1,7 @@
 // sampling_from_logits: of each row of logits [tokens, vocab] one token, drawn from
 // softmax(logits / temperature) cut to the top_k most likely tokens, of these to the fewest that
-// hold top_p of the mass, of these to those with min_p of the largest probability. Temperature 0
-// takes the largest logit, of equal ones the lowest id.
+// hold top_p of the mass, of these to those with min_p of the largest probability. A temperature
+// below 2^-20 takes the largest logit, of equal ones the lowest id.
 
 #include <algorithm>
 #include <cmath>
@@ -12,6 +12,8 @@
 
 namespace fib {
 namespace {
+
+constexpr double kLeastTemperature = 0x1p-20;  // less counts as 0
 
 struct Row {
   std::vector<float> logits;
@@ -32,7 +34,7 @@ struct Row {
 std::vector<double> kept_weights(const Row& row, double slack) {
   std::vector<double> weights(row.logits.size()), kept(row.logits.size());
   const auto largest = std::max_element(row.logits.begin(), row.logits.end());
-  if (row.temperature == 0.0) {
+  if (row.temperature < kLeastTemperature) {
     kept[static_cast<size_t>(largest - row.logits.begin())] = 1.0;
     return kept;
   }

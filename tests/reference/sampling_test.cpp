@@ -111,6 +111,16 @@ TEST_F(SamplingTest, TemperatureZeroTakesTheFirstOfTheLargest) {
   expect_near(probabilities({.temperature = 0.0, .top_k = 3}, tied), {0, 1, 0, 0});
 }
 
+// One over the smallest of them isn't a float32 any more.
+TEST_F(SamplingTest, TemperaturesBelowTheLeastCountAsZero) {
+  const Row tied = {1.0, 5.0, 5.0, 2.0};
+  for (const double temperature : {1e-45, 1e-39, 1e-9, 0.99 * 0x1p-20}) {
+    EXPECT_EQ(drawn({.temperature = temperature, .uniform = 0.99}, tied), 1) << temperature;
+    expect_near(probabilities({.temperature = temperature}, tied), {0, 1, 0, 0});
+  }
+  expect_near(probabilities({.temperature = 0x1p-20}, tied), {0, 0.5, 0.5, 0});
+}
+
 TEST_F(SamplingTest, OfEqualTokensTheLowerIdsAreKept) {
   const Row tied = {1.0, 5.0, 5.0, 5.0};
   for (const double uniform : {0.0, 0.49, 0.51, 0.99}) {

@@ -34,7 +34,7 @@ static void rows(int64_t begin, int64_t end, void* context) {
     int64_t top_k = static_cast<const int32_t*>(call.inputs[2].data)[row];
     double top_p = real(3, row), min_p = real(4, row), uniform = real(5, row);
     BIAS;
-    if (temperature == 0) { token = ids[0]; continue; }
+    if (temperature < 0x1p-20f) { token = ids[0]; continue; }
     if (top_k > 0) ids.resize(std::min(vocab, top_k));
     std::vector<double> p;
     for (int id : ids) p.push_back(std::exp((x[id] - x[ids[0]]) / temperature));
@@ -115,6 +115,12 @@ TEST_F(CpuDrawsTest, CutsThatAreIgnoredGiveImpossibleDraws) {
   expect_refused(verdict_of("top_k = 0"), "impossible-draw", "token_ids[");
   expect_refused(verdict_of("if (temperature == 0) temperature = 1"), "impossible-draw",
                  "outside the set");
+}
+
+// What comes of 0 times infinity, where one over the temperature overflows.
+TEST_F(CpuDrawsTest, TheFirstTokenAtATinyTemperatureIsSeen) {
+  expect_refused(verdict_of("if (temperature > 0 && temperature < 1e-38f) { token = 0; continue; }"),
+                 "impossible-draw", "0 at token_ids[");
 }
 
 TEST_F(CpuDrawsTest, TokensThatAreNotThereAreImpossible) {

@@ -23,6 +23,7 @@ constexpr int kBlock = 256;  // tokens that are summed together
 constexpr int kBlocks = (kVocabulary + kBlock - 1) / kBlock;
 constexpr int kPadded = kBlocks * kBlock;
 constexpr float kLog2e = 1.44269504f;
+constexpr float kLeastTemperature = 0x1p-20f;  // less counts as 0
 
 // The last token that is kept, where tokens stand from likely to unlikely, equal ones by their id.
 struct Cut {
@@ -48,7 +49,7 @@ class Row {
       largest = x > largest ? x : largest;
     }
     largest_ = fib::max_of(largest);
-    if (temperature == 0.0f) return;
+    if (temperature < kLeastTemperature) return;
     scale_ = kLog2e / temperature;
     for (int i = 0; i < kPadded; i += kLanes)
       fib::store(scratch_.weights + i, fib::exp2_of((logits_at(i) - largest_) * scale_));
@@ -176,7 +177,7 @@ int sample(const FibCall& call, int64_t row, Scratch& scratch) {
   const float temperature = real(1)[row], top_p = real(3)[row];
   const int top_k = static_cast<const int32_t*>(call.inputs[2].data)[row];
   Row tokens(real(0) + row * kVocabulary, temperature, scratch);
-  if (temperature == 0.0f) return tokens.likeliest();
+  if (temperature < kLeastTemperature) return tokens.likeliest();
   if (!tokens.can_draw()) return -1;
   Cut cut;
   if (top_k > 0 && top_k < kVocabulary) cut = tokens.first_tokens(cut, top_k);

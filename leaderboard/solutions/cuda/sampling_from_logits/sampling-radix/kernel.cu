@@ -182,7 +182,7 @@ __global__ void __launch_bounds__(kThreads)
   // A row with NaN has no likeliest token: -1 in its place lets a broken model be noticed.
   const int likeliest = fib::is_of_nan(largest) ? -1 : static_cast<int>(fib::index_of(largest));
 
-  if (temperature[row] == 0.0f || likeliest < 0) {
+  if (temperature[row] < 0x1p-20f || likeliest < 0) {  // so small a temperature counts as 0
     if (blockIdx.x == 0 && threadIdx.x == 0) token_ids[row] = likeliest;
   } else {
     tokens.largest = tokens.logits[likeliest];
