@@ -153,9 +153,8 @@ void add_ab_command(CLI::App& app, Action& action) {
       ->capture_default_str();
   command->footer(
       "Two engines, one for each set of kernels, take turns; both are warm. Answers are greedy by\n"
-      "default, so that they can be compared. 'predicted': each signature's share of A's time, "
-      "with\n"
-      "the speedup that the packages' evidence promises.\n"
+      "default, so that they can be compared. 'predicted': A's time on the calls that B serves\n"
+      "otherwise, over the speedup that the packages' evidence promises for those.\n"
       "Example:\n"
       "  fib ab --kernels default --kernels winners --trace conv.csv --format azure "
       "--scale-lengths 0.25\n");

@@ -7,12 +7,12 @@
 #include <cmath>
 #include <limits>
 #include <map>
-#include <set>
 
 namespace fib {
 namespace {
 
-constexpr double kPromise = 1.01;  // a predicted gain below this is not worth the word
+// A predicted gain below this is too small to be missed; being worse in spite of it is not.
+constexpr double kPromise = 1.01;
 
 double busy_s_per_token(const AbSide& side) {
   return side.busy_s / static_cast<double>(side.report.output_tokens);
@@ -34,61 +34,6 @@ void add_parity(const AbPair& pair, OutputParity& parity) {
   }
 }
 
-// One side's kernels of a signature.
-struct Served {
-  double time_s = 0.0;
-  uint64_t calls = 0;
-  double log_speedup = 0.0;                   // summed over calls
-  std::map<std::string, uint64_t> solutions;  // to their calls
-  double speedup() const {
-    return calls == 0 ? 1.0 : std::exp(log_speedup / static_cast<double>(calls));
-  }
-};
-
-// Time on the device where it was sampled, else the host's.
-double time_s_of(const CallTime& kernel) {
-  if (kernel.sampled_calls == 0) return kernel.host_s;
-  return kernel.device_s * static_cast<double>(kernel.calls) /
-         static_cast<double>(kernel.sampled_calls);
-}
-
-std::map<std::string, Served> served_signatures(const std::vector<CallTime>& kernels,
-                                                const PromisedSpeedups& promised) {
-  std::map<std::string, Served> signatures;
-  for (const CallTime& kernel : kernels) {
-    if (kernel.calls == 0) continue;
-    Served& served = signatures[kernel.signature];
-    served.time_s += time_s_of(kernel);
-    served.calls += kernel.calls;
-    served.solutions[kernel.solution] += kernel.calls;
-    const auto promise = promised.find({kernel.signature, kernel.solution});
-    if (promise != promised.end()) {
-      served.log_speedup += static_cast<double>(kernel.calls) * std::log(promise->second);
-    }
-  }
-  return signatures;
-}
-
-std::set<std::string> solutions_of(const Served& served) {
-  std::set<std::string> names;
-  for (const auto& [solution, calls] : served.solutions) names.insert(solution);
-  return names;
-}
-
-// The solution with the most calls of those that the other side doesn't have, or of all.
-std::string telling_solution(const Served& served, const Served& other) {
-  std::string telling;
-  std::pair<bool, uint64_t> best;
-  for (const auto& [solution, calls] : served.solutions) {
-    const std::pair rank(!other.solutions.contains(solution), calls);
-    if (telling.empty() || rank > best) {
-      telling = solution;
-      best = rank;
-    }
-  }
-  return telling;
-}
-
 Json ratio_to_json(const AbRatio& ratio) {
   return {{"ratio", ratio.ratio},
           {"low", ratio.low},
@@ -99,10 +44,36 @@ Json ratio_to_json(const AbRatio& ratio) {
 Json calls_to_json(const std::vector<CallTime>& calls) {
   Json json = Json::array();
   for (const CallTime& call : calls) {
-    json.push_back(
-        {{"signature", call.signature}, {"solution", call.solution}, {"calls", call.calls}});
+    json.push_back({{"signature", call.signature},
+                    {"solution", call.solution},
+                    {"calls", call.calls},
+                    {"time_s", time_s_of(call)}});
   }
   return json;
+}
+
+// "  gemm_n512_k256: gemm-dots 1200 -> 300, gemm-panels 0 -> 900", a line a signature.
+std::string calls_lines(const AbReport& report) {
+  struct Calls {
+    uint64_t a = 0, b = 0;
+  };
+  std::map<std::string, std::map<std::string, Calls>> signatures;
+  for (const CallTime& call : report.kernels_a) {
+    if (call.calls > 0) signatures[call.signature][call.solution].a += call.calls;
+  }
+  for (const CallTime& call : report.kernels_b) {
+    if (call.calls > 0) signatures[call.signature][call.solution].b += call.calls;
+  }
+  if (signatures.empty()) return "";
+  std::string text = "calls by solution, of A -> of B:\n";
+  for (const auto& [signature, solutions] : signatures) {
+    std::string line;
+    for (const auto& [solution, calls] : solutions) {
+      line += fmt::format("{} {} {} -> {}", line.empty() ? "" : ",", solution, calls.a, calls.b);
+    }
+    text += fmt::format("  {}:{}\n", signature, line);
+  }
+  return text;
 }
 
 std::string ratio_line(std::string_view what, const AbRatio& ratio) {
@@ -150,35 +121,6 @@ AbRatio combine_ratios(const std::vector<double>& ratios) {
   return combined;
 }
 
-std::vector<KernelGain> kernel_gains(const std::vector<CallTime>& kernels_a,
-                                     const std::vector<CallTime>& kernels_b,
-                                     const PromisedSpeedups& promised_a,
-                                     const PromisedSpeedups& promised_b) {
-  const auto a = served_signatures(kernels_a, promised_a);
-  const auto b = served_signatures(kernels_b, promised_b);
-  double total_s = 0.0;
-  for (const auto& [name, served] : a) total_s += served.time_s;
-  std::vector<KernelGain> gains;
-  for (const auto& [name, served] : a) {
-    const auto other = b.find(name);
-    if (other == b.end() || solutions_of(other->second) == solutions_of(served)) continue;
-    gains.push_back({.signature = name,
-                     .solution_a = telling_solution(served, other->second),
-                     .solution_b = telling_solution(other->second, served),
-                     .share = total_s > 0.0 ? served.time_s / total_s : 0.0,
-                     .speedup = other->second.speedup() / served.speedup()});
-  }
-  std::sort(gains.begin(), gains.end(),
-            [](const KernelGain& x, const KernelGain& y) { return x.share > y.share; });
-  return gains;
-}
-
-double predict_gain(const std::vector<KernelGain>& gains) {
-  double left = 1.0;  // of A's time
-  for (const KernelGain& gain : gains) left -= gain.share * (1.0 - 1.0 / gain.speedup);
-  return 1.0 / left;
-}
-
 std::string_view ab_conclusion_name(AbConclusion conclusion) {
   switch (conclusion) {
     case AbConclusion::kBetter: return "better";
@@ -195,7 +137,13 @@ AbConclusion AbReport::conclusion() const {
 }
 
 bool AbReport::breaks_promise() const {
-  return predicted && *predicted >= kPromise && conclusion() != AbConclusion::kBetter;
+  if (!predicted) return false;
+  switch (conclusion()) {
+    case AbConclusion::kBetter: return false;
+    case AbConclusion::kWorse: return *predicted > 1.0;
+    case AbConclusion::kNoDifference: return *predicted >= kPromise;
+  }
+  return false;
 }
 
 AbReport compare_pairs(const std::vector<AbPair>& pairs) {
@@ -273,7 +221,7 @@ std::string ab_to_text(const AbReport& report) {
         fmt::format("  {}: {} -> {}, {:.2f}x over {:.1f} % of A's kernel time\n", gain.signature,
                     gain.solution_a, gain.solution_b, gain.speedup, 100.0 * gain.share);
   }
-  text += verdict_line(report);
+  text += calls_lines(report) + verdict_line(report);
   if (report.breaks_promise()) {
     text += fmt::format("B wins its micro-benchmarks ({:+.1f} % predicted) and doesn't win here\n",
                         100.0 * (*report.predicted - 1.0));

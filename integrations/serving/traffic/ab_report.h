@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "integrations/package/call_times.h"
-#include "integrations/package/package_evidence.h"
 #include "integrations/serving/engine/request.h"
+#include "integrations/serving/traffic/kernel_gains.h"
 #include "integrations/serving/traffic/replay_report.h"
 
 namespace fib {
@@ -42,24 +42,6 @@ struct OutputParity {
   uint64_t tokens = 0, tokens_before_parting = 0;  // of A's answers
 };
 
-// What the micro-benchmarks promise of a signature that B serves with other kernels than A.
-struct KernelGain {
-  std::string signature;
-  std::string solution_a, solution_b;  // of several the one that the other side doesn't have
-  double share = 0.0;                             // of A's time in kernels
-  double speedup = 1.0;                           // B's kernel over A's, by the packages' evidence
-};
-
-// One a signature that both sides called and that B serves with other solutions than A. A promise
-// that is missing counts as 1: the fallback's.
-std::vector<KernelGain> kernel_gains(const std::vector<CallTime>& kernels_a,
-                                     const std::vector<CallTime>& kernels_b,
-                                     const PromisedSpeedups& promised_a,
-                                     const PromisedSpeedups& promised_b);
-
-// The gain of the whole if each signature's share shrinks by its kernel's speedup.
-double predict_gain(const std::vector<KernelGain>& gains);
-
 enum class AbConclusion {
   kBetter,  // B's busy time is less, the whole interval
   kWorse,
@@ -78,7 +60,8 @@ struct AbReport {
   std::vector<CallTime> kernels_a, kernels_b;
 
   AbConclusion conclusion() const;
-  // The packages' evidence promises at least 1 % and the whole isn't better for it.
+  // The packages' evidence promises a gain and the whole is worse, or it promises at least 1 % and
+  // the whole isn't better for it.
   bool breaks_promise() const;
 };
 

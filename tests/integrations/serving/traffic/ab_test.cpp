@@ -88,53 +88,6 @@ TEST(AbReport, ComparesAnswersToWhereTheyPart) {
   EXPECT_EQ(report.parity.tokens_before_parting, 5u);
 }
 
-TEST(AbReport, PredictsByShares) {
-  EXPECT_DOUBLE_EQ(predict_gain({}), 1.0);
-  EXPECT_DOUBLE_EQ(predict_gain({{.share = 0.5, .speedup = 2.0}}), 1.0 / 0.75);
-  EXPECT_DOUBLE_EQ(predict_gain({{.share = 0.5, .speedup = 2.0}, {.share = 0.25, .speedup = 0.5}}),
-                   1.0);
-}
-
-TEST(AbReport, GainsAreOfKernelsThatDiffer) {
-  const auto call = [](std::string signature, std::string solution, uint64_t calls, double host_s) {
-    return CallTime{.signature = std::move(signature),
-                    .solution = std::move(solution),
-                    .calls = calls,
-                    .host_s = host_s};
-  };
-  const std::vector<CallTime> a = {call("gemm", "dots", 100, 3.0), call("norm", "rows", 100, 1.0)};
-  const std::vector<CallTime> b = {call("gemm", "panels", 25, 1.0), call("gemm", "dots", 75, 1.0),
-                                   call("norm", "rows", 100, 1.0)};
-  const auto gains = kernel_gains(a, b, {}, {{{"gemm", "panels"}, 2.0}});
-  ASSERT_EQ(gains.size(), 1u);
-  EXPECT_EQ(gains[0].solution_a, "dots");
-  EXPECT_EQ(gains[0].solution_b, "panels");
-  EXPECT_DOUBLE_EQ(gains[0].share, 0.75);
-  EXPECT_DOUBLE_EQ(gains[0].speedup, std::pow(2.0, 0.25)) << "most of the calls fall back";
-  EXPECT_TRUE(kernel_gains(a, a, {}, {}).empty());
-}
-
-TEST(AbReport, TimeOnTheDeviceCountsWhereItWasSampled) {
-  const std::vector<CallTime> a = {{.signature = "gemm",
-                                    .solution = "x",
-                                    .calls = 100,
-                                    .host_s = 1.0,
-                                    .sampled_calls = 10,
-                                    .device_s = 0.9},
-                                   {.signature = "norm",
-                                    .solution = "x",
-                                    .calls = 100,
-                                    .host_s = 1.0,
-                                    .sampled_calls = 10,
-                                    .device_s = 0.1}};
-  std::vector<CallTime> b = a;
-  for (CallTime& kernel : b) kernel.solution = "y";
-  const auto gains = kernel_gains(a, b, {}, {});
-  ASSERT_EQ(gains.size(), 2u);
-  EXPECT_EQ(gains[0].signature, "gemm");
-  EXPECT_DOUBLE_EQ(gains[0].share, 0.9);
-}
-
 TEST(AbReport, APromiseThatIsNotKeptIsSaid) {
   AbReport report = compare_pairs({{side_of(1.0), side_of(1.0)}, {side_of(1.0), side_of(1.1)}});
   EXPECT_FALSE(report.breaks_promise());
@@ -144,6 +97,39 @@ TEST(AbReport, APromiseThatIsNotKeptIsSaid) {
   EXPECT_EQ(ab_to_json(report).at("breaks_promise"), true);
   report.busy.low = 1.1;
   EXPECT_FALSE(report.breaks_promise());
+}
+
+TEST(AbReport, WhoPromisesAnyGainAndServesWorseBreaksIt) {
+  AbReport report = compare_pairs({{side_of(1.0), side_of(1.3)}, {side_of(1.0), side_of(1.3)}});
+  ASSERT_EQ(report.conclusion(), AbConclusion::kWorse);
+  EXPECT_FALSE(report.breaks_promise()) << "nothing was promised";
+  report.predicted = 1.004;
+  EXPECT_TRUE(report.breaks_promise());
+  EXPECT_NE(ab_to_text(report).find("+0.4 % predicted"), std::string::npos) << ab_to_text(report);
+  report.predicted = 0.99;
+  EXPECT_FALSE(report.breaks_promise()) << "a loss was";
+  report.predicted = 1.004;
+  report.busy = combine_ratios({0.9, 1.1});
+  ASSERT_EQ(report.conclusion(), AbConclusion::kNoDifference);
+  EXPECT_FALSE(report.breaks_promise()) << "too small to be missed";
+}
+
+TEST(AbReport, TellsTheCallsOfEachSolution) {
+  AbReport report = compare_pairs({{side_of(1.0), side_of(1.0)}});
+  EXPECT_EQ(ab_to_text(report).find("calls by solution"), std::string::npos);
+  report.kernels_a = {{.signature = "norm", .solution = "rows", .calls = 7},
+                      {.signature = "gemm", .solution = "dots", .calls = 100, .host_s = 2.5}};
+  report.kernels_b = {{.signature = "gemm", .solution = "panels", .calls = 25},
+                      {.signature = "gemm", .solution = "dots", .calls = 75},
+                      {.signature = "norm", .solution = "rows", .calls = 8},
+                      {.signature = "rope", .solution = "pairs", .calls = 0}};
+  EXPECT_NE(ab_to_text(report).find("calls by solution, of A -> of B:\n"
+                                    "  gemm: dots 100 -> 75, panels 0 -> 25\n"
+                                    "  norm: rows 7 -> 8\n"
+                                    "no difference"),
+            std::string::npos)
+      << ab_to_text(report);
+  EXPECT_EQ(ab_to_json(report).at("kernels_a").at(1).at("time_s"), 2.5);
 }
 
 TEST(AbReplay, KeepsTheAnswers) {
