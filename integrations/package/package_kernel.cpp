@@ -150,28 +150,37 @@ Result<void> PackageKernel::check(fib_kernels_status status) const {
   return package_->check(status, signature_->name);
 }
 
-Result<void> PackageKernel::take_axes() {
-  for (size_t i = 0; i < varying_.size(); ++i) axes_[i] = shape_.axes()[varying_[i]];
+Result<void> PackageKernel::name_solution() {
   fib_kernels_choice choice{.struct_size = sizeof choice};
-  FIB_CHECK(check(package_->api().choose(op_, axes_.data(), &choice)));
+  FIB_CHECK(check(package_->api().raw_choose(op_, &raw_, &choice)));
   solution_ = choice.solution != nullptr ? choice.solution : "";
+  is_named_ = true;
   return {};
 }
 
-void PackageKernel::take_operands(const KernelCall& call) {
+// Axes, host copies and prepared weights decide which solution serves.
+void PackageKernel::take_operands(const KernelCall& call, CallShape::Match match) {
+  if (match == CallShape::Match::kNew) {
+    for (size_t i = 0; i < varying_.size(); ++i) axes_[i] = shape_.axes()[varying_[i]];
+    is_named_ = false;
+  }
   for (size_t i = 0; i < call.inputs.size(); ++i) {
     inputs_[i] = call.inputs[i].data;
     scalars_[i] = call.inputs[i].scalar;
   }
   for (size_t i = 0; i < call.outputs.size(); ++i) outputs_[i] = call.outputs[i].data;
   const bool has_values = call.values == InputValues::kOfThisCall;
-  for (const size_t i : host_visible_) host_inputs_[i] = has_values ? call.inputs[i].host : nullptr;
+  for (const size_t i : host_visible_) {
+    const void* const copy = has_values ? call.inputs[i].host : nullptr;
+    is_named_ &= (copy == nullptr) == (host_inputs_[i] == nullptr);
+    host_inputs_[i] = copy;
+  }
+  is_named_ &= (call.prepared == nullptr) == (raw_.prepared == nullptr);
 }
 
 Result<void> PackageKernel::run(const KernelCall& call) {
   FIB_CHECK(package_->seat->enter());
-  if (FIB_TRY(shape_.solve(call)) == CallShape::Match::kNew) FIB_CHECK(take_axes());
-  take_operands(call);
+  take_operands(call, FIB_TRY(shape_.solve(call)));
   raw_.prepared = nullptr;
   raw_.prepared_bytes = 0;
   if (call.prepared != nullptr) {
@@ -189,7 +198,13 @@ Result<void> PackageKernel::run(const KernelCall& call) {
     raw_.workspace_bytes = bytes;
     status = package_->api().launch_raw(op_, &raw_);
   }
-  return check(status);
+  Result<void> done = check(status);
+  // Afterwards, since a solution may have refused the call when it ran; whose fault it was as well.
+  if (!is_named_) {
+    auto named = name_solution();
+    if (done && !named) return named;
+  }
+  return done;
 }
 
 Result<std::unique_ptr<PreparedWeights>> PackageKernel::prepare(std::span<const Operand> inputs) {

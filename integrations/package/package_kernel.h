@@ -48,8 +48,8 @@ class PackageKernel final : public Kernel {
                 Workspace& workspace, SignaturePtr signature, CallShape shape,
                 const fib_kernels_op* op);
   Result<void> match(const fib_kernels_signature_info& info);
-  Result<void> take_axes();
-  void take_operands(const KernelCall& call);
+  void take_operands(const KernelCall& call, CallShape::Match match);
+  Result<void> name_solution();
   Result<void> check(fib_kernels_status status) const;
 
   const std::shared_ptr<const OpenPackage> package_;
@@ -58,7 +58,8 @@ class PackageKernel final : public Kernel {
   const SignaturePtr signature_;
   CallShape shape_;
   const fib_kernels_op* const op_;
-  std::string_view solution_;         // of the last call's axes; the package's memory
+  std::string_view solution_;         // of the last call; the package's memory
+  bool is_named_ = false;             // solution_ is that of calls like the last one
   std::vector<size_t> varying_;       // the package's varying axes, as indices of the signature's
   std::vector<size_t> host_visible_;  // inputs
 

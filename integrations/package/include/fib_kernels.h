@@ -210,7 +210,8 @@ FIB_KERNELS_API fib_kernels_status fib_kernels_workspace_bytes(const fib_kernels
 FIB_KERNELS_API fib_kernels_status fib_kernels_launch(const fib_kernels_op *op,
                                                       const fib_kernels_call *call);
 
-/* The same with bare addresses, for callers that know what they have: only axes are checked. */
+/* The same with bare addresses, for callers that know what they have: only axes are checked. What
+ * doesn't launch looks at no address: `inputs` and `outputs` may be NULL there. */
 typedef struct fib_kernels_raw_call {
   uint32_t struct_size;
   const int64_t *axes;  /* those that vary, in the order of the signature's axes */
@@ -251,16 +252,22 @@ FIB_KERNELS_API fib_kernels_status fib_kernels_prepare(const fib_kernels_op *op,
                                                        const fib_kernels_call *call,
                                                        void *prepared);
 
-/* The solution that serves a call of these varying axes, and why: "winner", "fallback". NULL where
- * none does. Names are static. */
+/* Which solution serves just this call: what fib_kernels_launch() would run for it on this thread.
+ * Shapes, scalars, host copies and whether `prepared` is NULL decide; data isn't looked at, as with
+ * fib_kernels_workspace_bytes(). */
 typedef struct fib_kernels_choice {
   uint32_t struct_size;
-  const char *solution;
+  const char *solution; /* NULL: none takes the call; fib_kernels_last_error() says why */
   const char *author;
-  int32_t is_winner;
+  int32_t is_winner;      /* it won on this hardware; otherwise it is a fallback */
+  int32_t wants_prepared; /* a better one was passed over: the call brings no prepared weights */
 } fib_kernels_choice;
-FIB_KERNELS_API fib_kernels_status fib_kernels_choose(const fib_kernels_op *op, const int64_t *axes,
+FIB_KERNELS_API fib_kernels_status fib_kernels_choose(const fib_kernels_op *op,
+                                                      const fib_kernels_call *call,
                                                       fib_kernels_choice *choice);
+FIB_KERNELS_API fib_kernels_status fib_kernels_raw_choose(const fib_kernels_op *op,
+                                                          const fib_kernels_raw_call *call,
+                                                          fib_kernels_choice *choice);
 
 /* ---- All of it as one table, for dlopen() */
 
@@ -286,7 +293,10 @@ typedef struct fib_kernels_api {
   fib_kernels_status (*query_prepare)(const fib_kernels_op *, const fib_kernels_call *,
                                       fib_kernels_prepare_info *);
   fib_kernels_status (*prepare)(const fib_kernels_op *, const fib_kernels_call *, void *);
-  fib_kernels_status (*choose)(const fib_kernels_op *, const int64_t *, fib_kernels_choice *);
+  fib_kernels_status (*choose)(const fib_kernels_op *, const fib_kernels_call *,
+                               fib_kernels_choice *);
+  fib_kernels_status (*raw_choose)(const fib_kernels_op *, const fib_kernels_raw_call *,
+                                   fib_kernels_choice *);
 } fib_kernels_api;
 
 /* NULL if the package's major version is not `abi_major`. */

@@ -162,12 +162,22 @@ fib_kernels_status fib_kernels_prepare(const fib_kernels_op* op, const fib_kerne
   });
 }
 
-fib_kernels_status fib_kernels_choose(const fib_kernels_op* op, const int64_t* axes,
+fib_kernels_status fib_kernels_choose(const fib_kernels_op* op, const fib_kernels_call* call,
                                       fib_kernels_choice* choice) {
   return guarded([&] {
-    if (op == nullptr) return refuse_null("op");
+    if (op == nullptr || call == nullptr) return refuse_null("op or call");
     if (choice == nullptr) return refuse_null("choice");
-    return op->choose(axes, choice);
+    return op->choose(*call, choice);
+  });
+}
+
+fib_kernels_status fib_kernels_raw_choose(const fib_kernels_op* op,
+                                          const fib_kernels_raw_call* call,
+                                          fib_kernels_choice* choice) {
+  return guarded([&] {
+    if (op == nullptr || call == nullptr) return refuse_null("op or call");
+    if (choice == nullptr) return refuse_null("choice");
+    return op->choose(*call, choice);
   });
 }
 
@@ -192,6 +202,7 @@ const fib_kernels_api* fib_kernels_get_api(uint32_t abi_major) {
       .query_prepare = fib_kernels_query_prepare,
       .prepare = fib_kernels_prepare,
       .choose = fib_kernels_choose,
+      .raw_choose = fib_kernels_raw_choose,
   };
   return abi_major == FIB_KERNELS_ABI_MAJOR ? &kApi : nullptr;
 }

@@ -55,14 +55,19 @@ OpPlans& Op::plans() const {
   return known != nullptr ? *known : add_op_plans(id_, device_);
 }
 
+fib_kernels_status Op::refuse_null(const char* member) const {
+  return refuse(FIB_KERNELS_INVALID_ARGUMENT, "{}: call.{} is NULL", shape_.name(), member);
+}
+
 fib_kernels_status Op::check_arrays(const fib_kernels_raw_call& call) const {
-  const auto lacks = [&](const char* what) {
-    return refuse(FIB_KERNELS_INVALID_ARGUMENT, "{}: call.{} is NULL", shape_.name(), what);
-  };
-  if (shape_.num_varying() > 0 && call.axes == nullptr) return lacks("axes");
-  if (!shape_.inputs().empty() && call.inputs == nullptr) return lacks("inputs");
-  if (!shape_.outputs().empty() && call.outputs == nullptr) return lacks("outputs");
-  if (!scalars_.empty() && call.scalars == nullptr) return lacks("scalars");
+  if (!shape_.inputs().empty() && call.inputs == nullptr) return refuse_null("inputs");
+  if (!shape_.outputs().empty() && call.outputs == nullptr) return refuse_null("outputs");
+  return FIB_KERNELS_OK;
+}
+
+fib_kernels_status Op::check_values(const fib_kernels_raw_call& call) const {
+  if (shape_.num_varying() > 0 && call.axes == nullptr) return refuse_null("axes");
+  if (!scalars_.empty() && call.scalars == nullptr) return refuse_null("scalars");
   int64_t signs = 0;
   for (size_t i = 0; i < shape_.num_varying(); ++i) signs |= call.axes[i];
   if (signs < 0) return refuse(shape_.check_axes(call.axes).error(), Stage::kCalling);
@@ -77,6 +82,9 @@ fib_kernels_status Op::launch(const fib_kernels_call& call) const {
 
 fib_kernels_status Op::launch(const fib_kernels_raw_call& call) const {
   const Lookup found = look_up(call);
+  if (found.status == FIB_KERNELS_OK) [[likely]] {
+    if (const auto status = check_arrays(call); status != FIB_KERNELS_OK) return status;
+  }
   if (found.ready != nullptr) [[likely]]
     return run(call, *found.ready);
   return found.status == FIB_KERNELS_OK ? launch_new(call, found.hash) : found.status;
@@ -96,20 +104,24 @@ fib_kernels_status Op::workspace_bytes(const fib_kernels_call& call, size_t* byt
 }
 
 fib_kernels_status Op::workspace_bytes(const fib_kernels_raw_call& call, size_t* bytes) const {
-  const Lookup found = look_up(call);
   CachedCall spare;
-  CachedCall* planned = found.ready;
-  auto status = found.status;
-  if (status == FIB_KERNELS_OK && planned == nullptr) {
-    status = plan_new(call, found.hash, spare, &planned);
-  }
+  CachedCall* planned = nullptr;
+  const auto status = find_plan(call, spare, &planned);
   if (status == FIB_KERNELS_OK) *bytes = planned->workspace_bytes;
   return status;
 }
 
+fib_kernels_status Op::find_plan(const fib_kernels_raw_call& call, CachedCall& spare,
+                                 CachedCall** planned) const {
+  const Lookup found = look_up(call);
+  *planned = found.ready;
+  if (found.status != FIB_KERNELS_OK || found.ready != nullptr) return found.status;
+  return plan_new(call, found.hash, spare, planned);
+}
+
 Op::Lookup Op::look_up(const fib_kernels_raw_call& call) const {
   if (const auto status = check_size(call, "call"); status != FIB_KERNELS_OK) return {status};
-  if (const auto status = check_arrays(call); status != FIB_KERNELS_OK) return {status};
+  if (const auto status = check_values(call); status != FIB_KERNELS_OK) return {status};
   Lookup found{.hash = key_.hash(call)};
   CachedCall* const known = plans().cache.find(found.hash, key_, call);
   if (known != nullptr && !known->is_running) [[likely]]
@@ -189,6 +201,7 @@ fib_kernels_status Op::plan(const fib_kernels_raw_call& call, size_t first,
     planned.workspace_bytes = (*call_plan)->workspace_bytes;
     planned.planned = *std::move(call_plan);
     planned.candidate = i;
+    planned.wants_prepared |= lacks_prepared;
     planned.prepared_offset = part.offset;
     planned.prepared_total = total;
     // Those that come after it may have to stand in for it.
@@ -345,25 +358,31 @@ fib_kernels_status Op::prepare(const fib_kernels_call& call, void* prepared) con
   return FIB_KERNELS_OK;
 }
 
-fib_kernels_status Op::choose(const int64_t* axes, fib_kernels_choice* choice) const {
+fib_kernels_status Op::choose(const fib_kernels_call& call, fib_kernels_choice* choice) const {
+  SolvedCall solved;
+  const auto status = shape_.solve(call, place_, Look::kShapes, solved);
+  return status == FIB_KERNELS_OK ? choose(solved.raw, choice) : status;
+}
+
+fib_kernels_status Op::choose(const fib_kernels_raw_call& call, fib_kernels_choice* choice) const {
   if (const auto status = check_size(*choice, "choice"); status != FIB_KERNELS_OK) return status;
-  if (axes == nullptr && shape_.num_varying() > 0) {
-    return refuse(FIB_KERNELS_INVALID_ARGUMENT, "{}: axes is NULL", shape_.name());
-  }
-  if (auto checked = shape_.check_axes(axes); !checked) {
-    return refuse(checked.error(), Stage::kCalling);
-  }
   choice->solution = choice->author = nullptr;
-  choice->is_winner = 0;
-  const std::vector<int64_t> all = shape_.all_axes(axes);
-  const std::vector<double> scalars(shape_.inputs().size(), 0.0);
-  for (const Candidate& candidate : solutions_.candidates({axes, shape_.num_varying()})) {
-    if (!candidate.solution->plan({.axes = all, .scalars = scalars.data()})) continue;
-    choice->solution = candidate.solution->row().name;
-    choice->author = candidate.solution->row().author;
-    choice->is_winner = candidate.is_winner ? 1 : 0;
-    break;
+  choice->is_winner = choice->wants_prepared = 0;
+  // What a launch finds, no other answer worked out beside it.
+  CachedCall spare;
+  CachedCall* planned = nullptr;
+  const auto status = find_plan(call, spare, &planned);
+  if (status == FIB_KERNELS_NOT_PREPARED) choice->wants_prepared = 1;
+  if (status == FIB_KERNELS_NOT_PREPARED || status == FIB_KERNELS_UNSUPPORTED) {
+    return FIB_KERNELS_OK;
   }
+  if (status != FIB_KERNELS_OK) return status;
+  const auto candidates = solutions_.candidates({call.axes, shape_.num_varying()});
+  const Candidate& chosen = candidates.at(planned->candidate);
+  choice->solution = chosen.solution->row().name;
+  choice->author = chosen.solution->row().author;
+  choice->is_winner = chosen.is_winner ? 1 : 0;
+  choice->wants_prepared = planned->wants_prepared ? 1 : 0;
   return FIB_KERNELS_OK;
 }
 

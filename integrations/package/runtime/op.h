@@ -30,14 +30,17 @@ class Op {
   fib_kernels_status launch(const fib_kernels_raw_call& call) const;
   fib_kernels_status workspace_bytes(const fib_kernels_call& call, size_t* bytes) const;
   fib_kernels_status workspace_bytes(const fib_kernels_raw_call& call, size_t* bytes) const;
-  fib_kernels_status choose(const int64_t* axes, fib_kernels_choice* choice) const;
+  fib_kernels_status choose(const fib_kernels_call& call, fib_kernels_choice* choice) const;
+  fib_kernels_status choose(const fib_kernels_raw_call& call, fib_kernels_choice* choice) const;
   fib_kernels_status query_prepare(const fib_kernels_call& call,
                                    fib_kernels_prepare_info* info) const;
   fib_kernels_status prepare(const fib_kernels_call& call, void* prepared) const;
 
  private:
   OpPlans& plans() const;
-  // That the arrays are there and axes are sizes: what looking up a plan relies on.
+  // That axes and scalars are there and axes are sizes: what looking up a plan relies on.
+  fib_kernels_status check_values(const fib_kernels_raw_call& call) const;
+  // That there are arrays of addresses, as a launch needs.
   fib_kernels_status check_arrays(const fib_kernels_raw_call& call) const;
   // The planned call if the cache has it and it isn't running; nullptr: it is new.
   struct Lookup {
@@ -46,6 +49,9 @@ class Op {
     CachedCall* ready = nullptr;
   };
   Lookup look_up(const fib_kernels_raw_call& call) const;
+  // The planned call, from the cache or new: there or in `spare`.
+  fib_kernels_status find_plan(const fib_kernels_raw_call& call, CachedCall& spare,
+                               CachedCall** planned) const;
   // Plans a call that wasn't ready: in the cache or, where that has no room, in `spare`.
   fib_kernels_status plan_new(const fib_kernels_raw_call& call, uint64_t hash, CachedCall& spare,
                               CachedCall** planned) const;
@@ -58,6 +64,7 @@ class Op {
   fib_kernels_status check_memory(const fib_kernels_raw_call& call, const CachedCall& cached) const;
   fib_kernels_status explain_memory(const fib_kernels_raw_call& call,
                                     const CachedCall& cached) const;
+  fib_kernels_status refuse_null(const char* member) const;
   fib_kernels_status check_scalars(const fib_kernels_raw_call& call) const;
   Result<const PreparedLayout*> prepared_layout(std::vector<int64_t> weight_axes) const;
   fib_kernels_status refuse_all(const fib_kernels_raw_call& call, const std::string& reasons) const;

@@ -48,11 +48,12 @@ class CallKey {
 struct CachedCall {
   std::vector<std::byte> key;
   std::unique_ptr<PlannedCall> planned;
-  size_t candidate = 0;        // position among the call's candidates
-  size_t workspace_bytes = 0;  // of this candidate and those that may still stand in for it
-  size_t prepared_offset = 0;  // of the solution's part
-  size_t prepared_total = 0;   // of the block that holds all parts
-  bool is_running = false;     // a kernel on the CPU may make calls of its own
+  size_t candidate = 0;         // position among the call's candidates
+  size_t workspace_bytes = 0;   // of this candidate and those that may still stand in for it
+  size_t prepared_offset = 0;   // of the solution's part
+  size_t prepared_total = 0;    // of the block that holds all parts
+  bool wants_prepared = false;  // a better one was passed over for want of prepared weights
+  bool is_running = false;      // a kernel on the CPU may make calls of its own
 };
 
 class PlanCache {

@@ -101,9 +101,15 @@ def prepare(name: str, *inputs: Any, **parameters: float) -> Prepared | None:
     return package().prepare(name, *inputs, **parameters)
 
 
-def choose(name: str, *inputs: Any, **parameters: float) -> Choice | None:
-    """Which solution serves a call with inputs of these shapes; None: no kernel does."""
-    return package().choose(name, *inputs, **parameters)
+def choose(
+    name: str, *inputs: Any, prepared: Prepared | None = None, **parameters: float
+) -> Choice | None:
+    """Which solution serves apply() with these arguments; None: no kernel does.
+
+    Ask as you will call: some kernels want prepared weights and are passed over where the call
+    brings none, which `wants_prepared` tells.
+    """
+    return package().choose(name, *inputs, prepared=prepared, **parameters)
 
 
 def set_num_threads(count: int) -> None:

@@ -111,6 +111,22 @@ class Call(ctypes.Structure):
     ]
 
 
+class RawCall(ctypes.Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("axes", POINTER(c_int64)),
+        ("inputs", c_void_p),
+        ("outputs", c_void_p),
+        ("scalars", POINTER(c_double)),
+        ("host_inputs", c_void_p),
+        ("workspace", c_void_p),
+        ("workspace_bytes", c_size_t),
+        ("prepared", c_void_p),
+        ("prepared_bytes", c_size_t),
+        ("stream", c_void_p),
+    ]
+
+
 class PrepareInfo(ctypes.Structure):
     _fields_ = [
         ("struct_size", c_uint32),
@@ -126,6 +142,7 @@ class Choice(ctypes.Structure):
         ("solution", c_char_p),
         ("author", c_char_p),
         ("is_winner", c_int32),
+        ("wants_prepared", c_int32),
     ]
 
 
@@ -150,7 +167,8 @@ _FUNCTIONS = {
     "launch_raw": (_status, c_void_p, c_void_p),
     "query_prepare": (_status, c_void_p, c_void_p, POINTER(PrepareInfo)),
     "prepare": (_status, c_void_p, c_void_p, c_void_p),
-    "choose": (_status, c_void_p, POINTER(c_int64), POINTER(Choice)),
+    "choose": (_status, c_void_p, c_void_p, POINTER(Choice)),
+    "raw_choose": (_status, c_void_p, POINTER(RawCall), POINTER(Choice)),
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import numbers
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from . import _abi
@@ -211,6 +212,57 @@ class BoundCall:
         if len(out) == 1:
             return out[0]
         return tuple(out) if out else None
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The solution that serves a call."""
+
+    solution: str
+    author: str
+    is_winner: bool
+    """It won on this hardware; otherwise it is what runs where nothing was measured."""
+    wants_prepared: bool
+    """A better one was passed over, since the call brings no prepared weights."""
+
+
+def choose(
+    api: _abi.Api,
+    op: int,
+    signature: Signature,
+    arrays: Arrays,
+    descriptions: Sequence[Description | None],
+    inputs: Sequence[Any],
+    prepared: Any,
+) -> Choice | None:
+    """Which solution serves a call with inputs like these and, unless None, prepared weights."""
+    axes = signature.solve([d.shape if d is not None else None for d in descriptions], require)
+    varying = [axes[axis] for axis, value in signature.axes.items() if value is None]
+    scalars = [
+        read_scalar(signature, i, inputs[i]) if spec.is_host_scalar else 0.0
+        for i, spec in enumerate(signature.inputs)
+    ]
+    call = _abi.RawCall(
+        struct_size=ctypes.sizeof(_abi.RawCall),
+        axes=(ctypes.c_int64 * max(1, len(varying)))(*varying),
+        scalars=(ctypes.c_double * max(1, len(scalars)))(*scalars),
+    )
+    if prepared is not None:
+        (block,) = arrays.readable((prepared,))
+        call.prepared = arrays.pointer(block)
+        call.prepared_bytes = arrays.size_bytes(block)
+    choice = _abi.Choice(struct_size=ctypes.sizeof(_abi.Choice))
+    status = api.raw_choose(op, call, choice)
+    if status != _abi.OK:
+        raise_error(api, status)
+    if not choice.solution:
+        return None
+    return Choice(
+        choice.solution.decode(),
+        choice.author.decode(),
+        bool(choice.is_winner),
+        bool(choice.wants_prepared),
+    )
 
 
 def prepare(

@@ -12,7 +12,7 @@ from typing import Any
 
 from . import _abi
 from ._arrays import Arrays, Description, Place, kinds
-from ._call import BoundCall, describe_inputs, place_of, prepare, raise_error, require
+from ._call import BoundCall, Choice, choose, describe_inputs, place_of, prepare, raise_error
 from ._signature import Signature, read_signature
 
 _KEPT_CALLS = 4096
@@ -29,14 +29,13 @@ class Prepared:
     """No kernel reads the weights themselves any more."""
 
 
-@dataclass(frozen=True)
-class Choice:
-    """The solution that serves a call."""
-
-    solution: str
-    author: str
-    is_winner: bool
-    """It won on this hardware; otherwise it is what runs where nothing was measured."""
+def data_of(prepared: Prepared | None) -> Any:
+    """For C calls: the bytes themselves."""
+    if prepared is None:
+        return None
+    if not isinstance(prepared, Prepared):
+        raise TypeError(f"prepared= is what prepare() returned, not {type(prepared)}")
+    return prepared.data
 
 
 class Package:
@@ -132,8 +131,7 @@ class Package:
         """Calls a signature; see fib_kernels.apply()."""
         if out is not None and not isinstance(out, (tuple, list)):
             out = (out,)
-        data = prepared.data if prepared is not None else None
-        return self.call(name, inputs, out, data, workspace, parameters)
+        return self.call(name, inputs, out, data_of(prepared), workspace, parameters)
 
     def call(
         self,
@@ -160,18 +158,13 @@ class Package:
         laid_out = prepare(self._api, op, signature, arrays, described, inputs)
         return Prepared(*laid_out) if laid_out is not None else None
 
-    def choose(self, name: str, *inputs: Any, **parameters: float) -> Choice | None:
-        """Which solution serves such a call; see fib_kernels.choose()."""
-        _, signature, described, op = self._look_up(name, inputs, parameters)
-        axes = signature.solve([d.shape if d is not None else None for d in described], require)
-        varying = [axes[axis] for axis, value in signature.axes.items() if value is None]
-        choice = _abi.Choice(struct_size=ctypes.sizeof(_abi.Choice))
-        status = self._api.choose(op, (ctypes.c_int64 * max(1, len(varying)))(*varying), choice)
-        if status != _abi.OK:
-            raise_error(self._api, status)
-        if not choice.solution:
-            return None
-        return Choice(choice.solution.decode(), choice.author.decode(), bool(choice.is_winner))
+    def choose(
+        self, name: str, *inputs: Any, prepared: Prepared | None = None, **parameters: float
+    ) -> Choice | None:
+        """Which solution serves just such a call; see fib_kernels.choose()."""
+        arrays, signature, described, op = self._look_up(name, inputs, parameters)
+        data = data_of(prepared)
+        return choose(self._api, op, signature, arrays, described, inputs, data)
 
     # ---- Behind them
 

@@ -127,6 +127,18 @@ class NumpyTest(unittest.TestCase):
     def test_chooses(self):
         choice = fib_kernels.choose("rmsnorm_h64", self.x, self.weight)
         self.assertEqual((choice.solution, choice.is_winner), ("rmsnorm-rows", False))
+        self.assertFalse(choice.wants_prepared)
+
+    def test_chooses_for_the_call_as_it_will_be_made(self):
+        other = fib_kernels.Package(OTHER_LIBRARY)
+        arguments = ("rmsnorm_h64", self.x, self.weight)
+        self.assertIsNone(other.choose(*arguments))  # its only kernel wants prepared weights
+        prepared = other.prepare("rmsnorm_h64", None, self.weight)
+        self.assertEqual(other.choose(*arguments, prepared=prepared).solution,
+                         "rmsnorm-wide-weight")
+        for call in (other.choose, other.apply):
+            with self.assertRaisesRegex(TypeError, r"prepared= is what prepare\(\) returned"):
+                call(*arguments, prepared=3)
 
     def test_refuses_what_doesnt_fit(self):
         x, weight = self.x, self.weight

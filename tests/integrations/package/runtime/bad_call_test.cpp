@@ -37,7 +37,8 @@ TEST_F(BadCall, Nothing) {
   EXPECT_EQ(fib_kernels_launch_raw(op, nullptr), FIB_KERNELS_INVALID_ARGUMENT);
   EXPECT_EQ(fib_kernels_workspace_bytes(op, &call.call, nullptr), FIB_KERNELS_INVALID_ARGUMENT);
   EXPECT_EQ(fib_kernels_query_prepare(op, &call.call, nullptr), FIB_KERNELS_INVALID_ARGUMENT);
-  EXPECT_EQ(fib_kernels_choose(op, nullptr, nullptr), FIB_KERNELS_INVALID_ARGUMENT);
+  EXPECT_EQ(fib_kernels_choose(op, &call.call, nullptr), FIB_KERNELS_INVALID_ARGUMENT);
+  EXPECT_EQ(fib_kernels_raw_choose(op, nullptr, nullptr), FIB_KERNELS_INVALID_ARGUMENT);
   EXPECT_EQ(fib_kernels_open(nullptr, nullptr), FIB_KERNELS_INVALID_ARGUMENT);
   EXPECT_EQ(fib_kernels_find(nullptr, kScale, nullptr, 0, &op), FIB_KERNELS_INVALID_ARGUMENT);
   EXPECT_STREQ(fib_kernels_last_error(), "device is NULL");
@@ -51,6 +52,9 @@ TEST_F(BadCall, StructOfAnotherSize) {
   fib_kernels_raw_call raw = call.raw();
   raw.struct_size = 0;
   raw_refused(raw, FIB_KERNELS_INVALID_ARGUMENT, "call.struct_size is 0");
+  fib_kernels_choice choice{.struct_size = 8};
+  call.call.struct_size = sizeof call.call;
+  EXPECT_EQ(fib_kernels_choose(op, &call.call, &choice), FIB_KERNELS_INVALID_ARGUMENT);
   fib_kernels_prepare_info info{.struct_size = 4};
   EXPECT_EQ(fib_kernels_query_prepare(op, &call.call, &info), FIB_KERNELS_INVALID_ARGUMENT);
 }
@@ -148,7 +152,8 @@ TEST_F(BadCall, AxesOfARawCall) {
   call.axes = {5, 5};
   raw_refused(call.raw(), FIB_KERNELS_INVALID_ARGUMENT, "the constraint 'len == rows + 1'");
   fib_kernels_choice choice{.struct_size = sizeof choice};
-  EXPECT_EQ(fib_kernels_choose(op, call.axes.data(), &choice), FIB_KERNELS_INVALID_ARGUMENT);
+  const fib_kernels_raw_call raw = call.raw();
+  EXPECT_EQ(fib_kernels_raw_choose(op, &raw, &choice), FIB_KERNELS_INVALID_ARGUMENT);
 }
 
 TEST_F(BadCall, Workspace) {

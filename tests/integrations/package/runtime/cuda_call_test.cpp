@@ -112,7 +112,7 @@ TEST_F(CudaCall, APlanThatRefusesAShapeIsPassedOver) {
   EXPECT_EQ(launched.attributes, 1u);
   EXPECT_EQ(low(launched.arguments[3]), 7u);
   fib_kernels_choice choice{.struct_size = sizeof choice};
-  ASSERT_EQ(fib_kernels_choose(op, call.axes.data(), &choice), FIB_KERNELS_OK);
+  ASSERT_EQ(fib_kernels_choose(op, &call.call, &choice), FIB_KERNELS_OK);
   EXPECT_STREQ(choice.solution, "plain");
   EXPECT_EQ(choice.is_winner, 0);
 }
@@ -199,6 +199,10 @@ TEST_F(CudaCall, WithoutPreparedWeightsTheFallbackServes) {
   ScaleCall call(128);
   move(call);
   EXPECT_EQ(launch(call).symbol, "plain_4");
+  fib_kernels_choice choice{.struct_size = sizeof choice};
+  ASSERT_EQ(fib_kernels_choose(op, &call.call, &choice), FIB_KERNELS_OK);
+  EXPECT_STREQ(choice.solution, "plain");
+  EXPECT_EQ(choice.wants_prepared, 1);
 }
 
 TEST_F(CudaCall, AFaultNamesTheStep) {
@@ -295,8 +299,9 @@ TEST(CudaOpen, AnotherCardGetsFallbacksAlone) {
   const OpenPackage package(open_on(card));
   EXPECT_EQ(fib_kernels_has_winners(package.device), 0);
   fib_kernels_choice choice{.struct_size = sizeof choice};
-  const int64_t axes[] = {3, 4};
-  ASSERT_EQ(fib_kernels_choose(package.find(), axes, &choice), FIB_KERNELS_OK);
+  ScaleCall call(3);
+  const fib_kernels_raw_call raw = call.raw();
+  ASSERT_EQ(fib_kernels_raw_choose(package.find(), &raw, &choice), FIB_KERNELS_OK);
   EXPECT_STREQ(choice.solution, "plain");
 }
 

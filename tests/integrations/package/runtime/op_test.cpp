@@ -90,15 +90,55 @@ TEST(Op, WinnersServeTheirBucketsAndFallbacksTheRest) {
 TEST(Op, TellsWhoServesACall) {
   const OpenPackage package;
   const fib_kernels_op* op = package.find();
-  const auto choose = [&](int64_t rows) {
-    fib_kernels_choice choice{.struct_size = sizeof choice};
-    const int64_t axes[] = {rows, rows + 1};
-    EXPECT_EQ(fib_kernels_choose(op, axes, &choice), FIB_KERNELS_OK);
-    return std::string(choice.solution) + (choice.is_winner != 0 ? ", winner" : "");
+  alignas(256) static std::byte block[256];
+  struct Case {
+    int64_t rows;
+    void* prepared;
+    const char* expected;
   };
-  EXPECT_EQ(choose(8), "fast, winner");
-  EXPECT_EQ(choose(9), "plain");
-  EXPECT_EQ(choose(100), "packed, winner");
+  for (const auto& [rows, prepared, expected] :
+       {Case{8, nullptr, "fast, winner"}, Case{9, nullptr, "plain"},
+        Case{128, nullptr, "plain, wants prepared"}, Case{128, block, "packed, winner"},
+        Case{8, block, "fast, winner"}, Case{7, nullptr, "fast, winner"}}) {
+    ScaleCall call(rows);
+    call.call.prepared = prepared;
+    call.call.prepared_bytes = prepared == nullptr ? 0 : sizeof block;
+    fib_kernels_raw_call raw = call.raw();
+    raw.inputs = raw.outputs = nullptr;  // no address is looked at
+    fib_kernels_choice choice{.struct_size = sizeof choice}, raw_choice = choice;
+    ASSERT_EQ(fib_kernels_choose(op, &call.call, &choice), FIB_KERNELS_OK);
+    ASSERT_EQ(fib_kernels_raw_choose(op, &raw, &raw_choice), FIB_KERNELS_OK);
+    EXPECT_STREQ(choice.solution, raw_choice.solution);
+    EXPECT_EQ(std::string(choice.solution) + (choice.is_winner != 0 ? ", winner" : "") +
+                  (choice.wants_prepared != 0 ? ", wants prepared" : ""),
+              expected)
+        << rows;
+  }
+}
+
+// The one that is named is the one that then runs.
+TEST(Op, WhoIsNamedIsWhoServes) {
+  const OpenPackage package;
+  const fib_kernels_op* op = package.find();
+  alignas(256) static std::byte block[256];
+  for (const int64_t rows : {1, 7, 8, 50, 128, 200, 1000}) {
+    for (void* const prepared : {static_cast<void*>(nullptr), static_cast<void*>(block)}) {
+      ScaleCall call(rows);
+      call.call.prepared = prepared;
+      call.call.prepared_bytes = sizeof block;
+      // Whether a kernel on the CPU refuses a shape shows when it has run once.
+      ASSERT_EQ(fib_kernels_launch(op, &call.call), FIB_KERNELS_OK) << fib_kernels_last_error();
+      fib_kernels_choice choice{.struct_size = sizeof choice};
+      ASSERT_EQ(fib_kernels_choose(op, &call.call, &choice), FIB_KERNELS_OK);
+      const std::string name = choice.solution;
+      const std::atomic<int>& served = name == "plain"  ? counters.plain
+                                       : name == "fast" ? counters.fast
+                                                        : counters.packed;
+      const int before = served;
+      ASSERT_EQ(fib_kernels_launch(op, &call.call), FIB_KERNELS_OK);
+      EXPECT_EQ(served - before, 1) << rows << " rows, " << name;
+    }
+  }
 }
 
 TEST(Op, ARefusalGoesToTheNextSolutionForGood) {
