@@ -104,6 +104,11 @@ struct CandidateRecord {
   ProposalCost cost;
   double build_s = 0.0, device_s = 0.0;
   std::string timestamp;  // local ISO 8601, when its fate was sealed
+
+  // In the race: right wherever it was looked at, and slower than the best.
+  bool was_beaten() const {
+    return fate == CandidateFate::kSlow && stage == CandidateStage::kRaced;
+  }
   bool operator==(const CandidateRecord&) const = default;
 };
 

@@ -7,7 +7,6 @@
 
 #include "agents/search/grid.h"
 #include "agents/text.h"
-#include "harness/verdict_json.h"
 #include "leaderboard/candidate_json.h"
 
 namespace fib::agents {
@@ -44,13 +43,8 @@ void rank(RunReport& report) {
   }
 }
 
-void count_reasons(RunReport& report) {
-  std::map<CandidateFate, std::map<std::string, int64_t>> counts;
-  for (const CandidateRecord& candidate : report.candidates) {
-    if (candidate.fate == CandidateFate::kMeasured) continue;
-    ++counts[candidate.fate][candidate.refusal.reason];
-  }
-  for (const auto& [fate, reasons] : counts) {
+void sort_reasons(RunReport& report) {
+  for (const auto& [fate, reasons] : report.tally.reasons()) {
     auto& sorted = report.reasons[fate];
     sorted.assign(reasons.begin(), reasons.end());
     std::ranges::stable_sort(sorted, std::ranges::greater(),
@@ -62,26 +56,20 @@ Json proposers_to_json(const RunReport& report) {
   Json proposers = Json::object();
   for (const auto& [name, tally] : report.tally.proposers()) {
     const auto wins = report.wins.find(name);
-    proposers[name] = {{"asked", tally.asked},
-                       {"refused", tally.refused},
-                       {"duplicates", tally.duplicates},
-                       {"failed", tally.failed},
-                       {"slow", tally.slow},
-                       {"measured", tally.measured},
-                       {"wins", wins == report.wins.end() ? 0 : wins->second},
-                       {"wait_s", tally.cost.seconds},
-                       {"prompt_tokens", tally.cost.prompt_tokens},
-                       {"answer_tokens", tally.cost.answer_tokens},
-                       {"money", tally.cost.money}};
+    Json& proposer = proposers[name] = tally.counts_to_json();
+    proposer.update({{"wins", wins == report.wins.end() ? 0 : wins->second},
+                     {"wait_s", tally.cost.seconds},
+                     {"prompt_tokens", tally.cost.prompt_tokens},
+                     {"answer_tokens", tally.cost.answer_tokens},
+                     {"money", tally.cost.money}});
   }
   return proposers;
 }
 
 Json reasons_to_json(const RunReport& report) {
   Json fates = Json::object();
-  for (const auto& [fate, reasons] : report.reasons) {
-    Json& counts = fates[std::string(candidate_fate_name(fate))] = Json::object();
-    for (const auto& [reason, count] : reasons) counts[reason] = count;
+  for (const auto& [fate, reasons] : report.tally.reasons()) {
+    fates[std::string(candidate_fate_name(fate))] = reasons;
   }
   return fates;
 }
@@ -129,7 +117,7 @@ RunReport make_report(RunRecord run, std::vector<CandidateRecord> candidates) {
   RunReport report{.run = std::move(run), .candidates = std::move(candidates)};
   for (const CandidateRecord& candidate : report.candidates) report.tally.add(candidate);
   rank(report);
-  count_reasons(report);
+  sort_reasons(report);
   const int64_t asked = report.tally.candidates() - report.tally.seeds();
   if (report.run.active_s > 0.0) {
     report.candidates_per_hour = 3600.0 * static_cast<double>(asked) / report.run.active_s;
@@ -144,7 +132,6 @@ Json report_to_json(const RunReport& report, size_t limit) {
   for (size_t i = 0; i < std::min(limit, report.ranking.size()); ++i) {
     top.push_back(candidate_to_json(*report.find(report.ranking[i])));
   }
-  const ControlSpread controls = report.tally.controls();
   return {{"run", run.id},
           {"signature", run.signature},
           {"target", run.target},
@@ -164,10 +151,7 @@ Json report_to_json(const RunReport& report, size_t limit) {
           {"improvements", report.improvements},
           {"proposers", proposers_to_json(report)},
           {"reasons", reasons_to_json(report)},
-          {"controls",
-           {{"pairs", controls.pairs},
-            {"rms", number_to_json(controls.rms)},
-            {"worst", number_to_json(controls.worst)}}},
+          {"controls", report.tally.controls().to_json()},
           {"cells", cells_to_json(report)},
           {"top", top}};
 }

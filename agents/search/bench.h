@@ -48,7 +48,7 @@ struct RaceRequest {
 };
 
 // How a candidate does beside the baseline on one workload after another, briefly, until it is
-// clear that it can't overtake the rival, or that it does, or all are looked at.
+// clear that it can't overtake the rival, or all are looked at.
 struct Race {
   std::vector<Verdict> verdicts;  // not stored; all passed, or the last one didn't
   bool is_beaten = false;

@@ -245,8 +245,10 @@ Result<Race> LiveBench::race(int device, const Solution& solution, const BuiltCa
     race.verdicts.push_back(screening.verdict);
     race.verdicts.back().samples.clear();
     const bool is_timed = screening.speedup > 0.0;  // else only the paired session can tell
-    if (is_timed) course.add({screening.speedup, screening.speedup_low, screening.speedup_high});
-    return is_timed;
+    if (!is_timed) return false;
+    race.verdicts.back().speedup = screening.speedup;
+    course.add({screening.speedup, screening.speedup_low, screening.speedup_high});
+    return true;
   };
   bool goes_on = note(request.screening);
   while (const auto leg = goes_on ? course.next() : std::nullopt) {

@@ -15,11 +15,6 @@ constexpr double kCellReward = 0.1;
 // In candidates: by then others may be there to take something from.
 constexpr int64_t kExhaustedFor = 100;
 
-// Right wherever it was looked at, and slower than the best: a step aside all the same.
-bool was_beaten(const CandidateRecord& candidate) {
-  return candidate.fate == CandidateFate::kSlow && candidate.stage == CandidateStage::kRaced;
-}
-
 }  // namespace
 
 Population::Population(const SearchOptions& options)
@@ -32,7 +27,8 @@ void Population::add(const CandidateRecord& candidate) {
   const bool is_seed = candidate.proposer == kSeedProposer;
   if (!candidate.parents.empty()) ++children_[candidate.parents.front()];
   const bool is_right = candidate.fate == CandidateFate::kMeasured;
-  const double reward = is_right || was_beaten(candidate) ? place(candidate) : 0.0;
+  // Who was beaten may be a step aside all the same.
+  const double reward = is_right || candidate.was_beaten() ? place(candidate) : 0.0;
   if (is_seed) {
     if (!is_right && !candidate.solution_key.empty()) failed_seeds_.push_back(candidate.number);
     return;

@@ -60,8 +60,7 @@ RaceCourse::RaceCourse(std::vector<Leg> legs, double to_beat, double margin)
     : legs_(std::move(legs)), to_beat_(to_beat), margin_(margin) {}
 
 std::optional<size_t> RaceCourse::next() const {
-  const bool is_ahead = run_ > 0 && standing_.low > to_beat_;
-  if (run_ == legs_.size() || is_ahead || is_beaten()) return std::nullopt;
+  if (run_ == legs_.size() || is_beaten()) return std::nullopt;
   return run_;
 }
 

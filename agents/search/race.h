@@ -9,7 +9,8 @@
 // candidates that are akin differ in much the same way. So where nobody has looked, the candidate
 // is taken to do against the rival at best a margin better than on the best of the workloads that
 // were looked at, and at worst a margin worse than on the worst. The fewer are left, the less it
-// matters; near the rival all have to be looked at, and then nothing is assumed.
+// matters; near the rival all have to be looked at, and then nothing is assumed. Who seems to be
+// ahead is looked at everywhere too: some more looks are cheap beside a session for nothing.
 
 #include <cstddef>
 #include <optional>
@@ -42,7 +43,7 @@ class RaceCourse {
  public:
   RaceCourse(std::vector<Leg> legs, double to_beat, double margin);
 
-  // The leg to be run, by its position; nothing: it is decided, or all are.
+  // The leg to be run, by its position; nothing: it is beaten, or all are run.
   std::optional<size_t> next() const;
   void add(const Speedup& own);
 

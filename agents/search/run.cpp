@@ -63,6 +63,7 @@ Result<int64_t> begin(const RunTools& tools, const RunOptions& options) {
         where_of(*options.resume), "begin a new run here");
   }
   FIB_CHECK(tools.archive.resume(*options.resume));
+  FIB_CHECK(tools.archive.change_options(*options.resume, plan_to_json(options.plan)));
   return *options.resume;
 }
 
@@ -109,15 +110,10 @@ Result<Staging> Staging::from_json(const Json& json, std::string_view where) {
 Json RunSummary::to_json() const {
   Json by_proposer = Json::object();
   for (const auto& [name, its] : tally.proposers()) {
-    by_proposer[name] = {{"asked", its.asked},
-                         {"refused", its.refused},
-                         {"duplicates", its.duplicates},
-                         {"failed", its.failed},
-                         {"slow", its.slow},
-                         {"measured", its.measured},
-                         {"seconds", its.cost.seconds},
-                         {"tokens", its.cost.prompt_tokens + its.cost.answer_tokens},
-                         {"money", its.cost.money}};
+    Json& proposer = by_proposer[name] = its.counts_to_json();
+    proposer.update({{"seconds", its.cost.seconds},
+                     {"tokens", its.cost.prompt_tokens + its.cost.answer_tokens},
+                     {"money", its.cost.money}});
   }
   Json winner;
   if (best) {
@@ -133,29 +129,27 @@ Json RunSummary::to_json() const {
       winner["shrinkage"] = 1.0 - best->speedup / best->judged_speedup;
     }
   }
-  const ControlSpread controls = tally.controls();
-  return {
-      {"run", run},
-      {"state", run_state_name(state)},
-      {"end_reason", end_reason},
-      {"candidates", tally.candidates()},
-      {"seeds", tally.seeds()},
-      {"measured", tally.measured()},
-      {"early_kills", tally.early_kills()},
-      {"rejected", tally.rejected()},
-      {"proposers", by_proposer},
-      {"set_aside", set_aside},
-      {"best", winner},
-      {"spent",
-       {{"candidates", spent.candidates},
-        {"seconds", spent.seconds},
-        {"tokens", spent.tokens},
-        {"money", spent.money}}},
-      {"controls", {{"pairs", controls.pairs}, {"rms", controls.rms}, {"worst", controls.worst}}},
-      {"candidates_per_hour", candidates_per_hour},
-      {"startup_s", startup_s},
-      {"steady_candidates_per_hour", steady_candidates_per_hour},
-      {"device_idle_share", device_idle_share}};
+  return {{"run", run},
+          {"state", run_state_name(state)},
+          {"end_reason", end_reason},
+          {"candidates", tally.candidates()},
+          {"seeds", tally.seeds()},
+          {"measured", tally.measured()},
+          {"early_kills", tally.early_kills()},
+          {"rejected", tally.rejected()},
+          {"proposers", by_proposer},
+          {"set_aside", set_aside},
+          {"best", winner},
+          {"spent",
+           {{"candidates", spent.candidates},
+            {"seconds", spent.seconds},
+            {"tokens", spent.tokens},
+            {"money", spent.money}}},
+          {"controls", tally.controls().to_json()},
+          {"candidates_per_hour", candidates_per_hour},
+          {"startup_s", startup_s},
+          {"steady_candidates_per_hour", steady_candidates_per_hour},
+          {"device_idle_share", device_idle_share}};
 }
 
 Result<RunPlan> stored_plan(const RunArchive& archive, const Store& store, int64_t run) {

@@ -4,8 +4,18 @@
 #include <cmath>
 
 #include "agents/search/search.h"
+#include "harness/verdict_json.h"
 
 namespace fib::agents {
+
+Json ProposerTally::counts_to_json() const {
+  return {{"asked", asked},   {"refused", refused}, {"duplicates", duplicates},
+          {"failed", failed}, {"slow", slow},       {"measured", measured}};
+}
+
+Json ControlSpread::to_json() const {
+  return {{"pairs", pairs}, {"rms", number_to_json(rms)}, {"worst", number_to_json(worst)}};
+}
 
 void Tally::add(const CandidateRecord& candidate) {
   ++candidates_;
@@ -16,8 +26,11 @@ void Tally::add(const CandidateRecord& candidate) {
   proposer.cost.prompt_tokens += candidate.cost.prompt_tokens;
   proposer.cost.answer_tokens += candidate.cost.answer_tokens;
   proposer.cost.money += candidate.cost.money;
-  if (candidate.fate != CandidateFate::kMeasured) ++rejected_[candidate.refusal.reason];
-  const bool ended_at_screening = candidate.stage == CandidateStage::kScreened;
+  if (candidate.fate != CandidateFate::kMeasured) {
+    ++reasons_[candidate.fate][candidate.refusal.reason];
+  }
+  const bool ended_early =
+      candidate.stage == CandidateStage::kScreened || candidate.stage == CandidateStage::kRaced;
   switch (candidate.fate) {
     case CandidateFate::kRefused: ++proposer.refused; break;
     case CandidateFate::kDuplicate: {
@@ -30,7 +43,7 @@ void Tally::add(const CandidateRecord& candidate) {
     }
     case CandidateFate::kFailed:
       ++proposer.failed;
-      early_kills_ += ended_at_screening ? 1 : 0;
+      early_kills_ += ended_early ? 1 : 0;
       break;
     case CandidateFate::kSlow:
       ++proposer.slow;
@@ -43,6 +56,14 @@ void Tally::add(const CandidateRecord& candidate) {
           candidate.judged_speedup > 0.0 ? candidate.judged_speedup : candidate.speedup;
       break;
   }
+}
+
+std::map<std::string, int64_t> Tally::rejected() const {
+  std::map<std::string, int64_t> rejected;
+  for (const auto& [fate, reasons] : reasons_) {
+    for (const auto& [reason, count] : reasons) rejected[reason] += count;
+  }
+  return rejected;
 }
 
 ControlSpread Tally::controls() const {

@@ -22,6 +22,8 @@ struct Amounts {
 struct ProposerTally {
   int64_t asked = 0, refused = 0, duplicates = 0, failed = 0, slow = 0, measured = 0;
   ProposalCost cost;
+
+  Json counts_to_json() const;  // without the cost
 };
 
 // Duplicates that were timed all the same: the same program twice, so what differs is noise.
@@ -29,6 +31,8 @@ struct ControlSpread {
   int64_t pairs = 0;
   double rms = 0.0;    // of the relative differences of speedups
   double worst = 0.0;  // the largest
+
+  Json to_json() const;
 };
 
 class Tally {
@@ -38,16 +42,20 @@ class Tally {
 
   int64_t candidates() const { return candidates_; }  // seeds among them
   int64_t seeds() const { return seeds_; }
-  int64_t early_kills() const { return early_kills_; }  // not right, or slow, on the small workload
+  int64_t early_kills() const { return early_kills_; }  // by screening or race
   int64_t measured() const { return measured_; }
-  const std::map<std::string, int64_t>& rejected() const { return rejected_; }  // by reason
+  // Why candidates weren't measured: by fate and reason, and by reason alone.
+  const std::map<CandidateFate, std::map<std::string, int64_t>>& reasons() const {
+    return reasons_;
+  }
+  std::map<std::string, int64_t> rejected() const;
   const std::map<std::string, ProposerTally>& proposers() const { return proposers_; }
   ControlSpread controls() const;
   Amounts spent() const;  // without the seconds, which no record knows
 
  private:
   int64_t candidates_ = 0, seeds_ = 0, early_kills_ = 0, measured_ = 0;
-  std::map<std::string, int64_t> rejected_;
+  std::map<CandidateFate, std::map<std::string, int64_t>> reasons_;
   std::map<std::string, ProposerTally> proposers_;
   std::map<int64_t, double> judged_;  // speedups by number, as they were at first
   std::vector<double> differences_;

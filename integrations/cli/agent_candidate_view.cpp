@@ -93,6 +93,9 @@ void print_facts(const Context& context, const CandidateRecord& candidate) {
   if (candidate.screen_speedup > 0.0) {
     fact("screening", fmt::format("{:.3f}x on the small workload", candidate.screen_speedup));
   }
+  if (candidate.was_beaten()) {
+    fact("race", agents::speedup_in_words(candidate) + " over the workloads, as far as it went");
+  }
   if (candidate.judged_speedup > 0.0) {
     fact("at first", fmt::format("{:.3f}x, before it was confirmed", candidate.judged_speedup));
   }

@@ -17,6 +17,8 @@ namespace {
 
 constexpr std::chrono::milliseconds kRefresh{200};
 constexpr std::chrono::seconds kPipeInterval{60};
+constexpr size_t kCrashLines = 8;
+constexpr double kStartMatters = 1.1;  // where a search is so much faster without it
 
 std::string rate_in_words(double candidates_per_hour) {
   return candidates_per_hour >= 100.0 ? fmt::format("{:.0f}/h", candidates_per_hour)
@@ -122,8 +124,7 @@ void AgentProgress::finish(const agents::RunSummary& summary) {
   }
   out << fmt::format(
       "tried  {} in {}, {}; devices idle {}\n", counted(summary.spent.candidates, "candidate"),
-      seconds_cell(summary.spent.seconds), rate_in_words(summary.candidates_per_hour),
-      format_percent(summary.device_idle_share));
+      seconds_cell(summary.spent.seconds), rate, format_percent(summary.device_idle_share));
   out << fmt::format("fates  {} measured", tally.measured());
   const std::string rejected = rejected_in_words(tally.rejected(), 12);
   out << (rejected.empty() ? "" : "; ") << rejected << "\n";
@@ -133,6 +134,12 @@ void AgentProgress::finish(const agents::RunSummary& summary) {
         counted(controls.pairs, "control"), 100.0 * controls.rms, 100.0 * controls.worst);
   }
   if (summary.spent.tokens > 0) {
+  std::string rate = rate_in_words(summary.candidates_per_hour);
+  if (summary.steady_candidates_per_hour > kStartMatters * summary.candidates_per_hour) {
+    rate += fmt::format(" ({} after {} of getting started)",
+                        rate_in_words(summary.steady_candidates_per_hour),
+                        seconds_cell(summary.startup_s));
+  }
     out << fmt::format("spent  {}{}\n", counted(summary.spent.tokens, "token"),
                        summary.spent.money > 0.0
                            ? fmt::format(", {} of money", money_cell(summary.spent.money))

@@ -36,6 +36,7 @@ struct AgentRunArgs {
   int in_flight = 0;  // 0: as many as keep builders and devices busy
   int builders = 0;   // 0: by the number of processors
   double proposal_timeout_s = 1800.0;
+  bool is_race_off = false;
   WorkloadChoice workloads;
   MeasureArgs measure;
 
@@ -114,7 +115,10 @@ Result<void> drop_too_large(const Context& context, int value_sets, Site& site) 
 
 agents::RunPlan new_plan(const AgentRunArgs& args, const Site& site, std::vector<Solution> seeds,
                          const std::vector<std::shared_ptr<agents::Proposer>>& proposers) {
-  agents::RunPlan plan{.search = args.search, .seeds = std::move(seeds), .setup = args.setup()};
+  agents::RunPlan plan{.search = args.search,
+                       .staging = {.has_race = !args.is_race_off},
+                       .seeds = std::move(seeds),
+                       .setup = args.setup()};
   for (const auto& proposer : proposers) plan.search.proposers.emplace_back(proposer->name());
   const int devices = static_cast<int>(site.devices.size());
   plan.search.lag = args.in_flight > 0 ? args.in_flight : site.builders + 2 * devices + 1;
@@ -253,6 +257,9 @@ void add_agent_run_command(CLI::App& agent, Action& action) {
   command->add_option("--threads", args->measure.threads, "For references; default: all processors")
       ->check(CLI::PositiveNumber);
   for (CLI::Option* option : of_new_runs) resume->excludes(option);
+  of_new(command->add_flag("--no-race", args->is_race_off,
+                           "Judge in full also who, after a brief look at all workloads, can't "
+                           "overtake the best"));
   command->footer(
       "Examples:\n"
       "  fib agent run --signature rmsnorm_h4096 --budget 30m\n"

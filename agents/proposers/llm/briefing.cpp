@@ -158,6 +158,12 @@ std::string outcome_in_words(const CandidateRecord& record) {
       return fmt::format("{:.3f} times as fast as the baseline ({:.3f} to {:.3f})", record.speedup,
                          record.speedup_low, record.speedup_high);
     case CandidateFate::kSlow:
+      if (record.was_beaten()) {
+        return fmt::format(
+            "right, but slower than the best: {:.3f} times as fast as the baseline ({:.3f} to "
+            "{:.3f}), by a brief look",
+            record.speedup, record.speedup_low, record.speedup_high);
+      }
       return record.screen_speedup > 0.0
                  ? fmt::format(
                        "right, but too slow to be timed in full: {:.3f} times as fast as "

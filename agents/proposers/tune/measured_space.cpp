@@ -81,7 +81,7 @@ Result<std::string> optional_string(const JsonView& view, std::string_view key) 
 
 Measurement measurement_of(const Point& point, const CandidateRecord& record) {
   Measurement measurement{.point = point};
-  if (record.fate == CandidateFate::kMeasured) {
+  if (record.fate == CandidateFate::kMeasured || record.was_beaten()) {
     measurement.speedup = record.speedup;
   } else if (record.fate == CandidateFate::kSlow && record.screen_speedup > 0.0) {
     measurement.speedup = record.screen_speedup;

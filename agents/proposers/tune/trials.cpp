@@ -27,6 +27,9 @@ std::optional<Trial> outcome_of(const CandidateRecord& record) {
       if (!(record.speedup > 0.0)) return std::nullopt;
       return Trial{.log_speedup = std::log(record.speedup), .noise = noise_of(record)};
     case CandidateFate::kSlow:
+      if (record.was_beaten()) {
+        return Trial{.log_speedup = std::log(record.speedup), .noise = noise_of(record)};
+      }
       if (!(record.screen_speedup > 0.0)) return Trial{};  // too slow to be timed
       return Trial{.log_speedup = std::log(record.screen_speedup), .noise = kScreeningNoise};
     case CandidateFate::kFailed: return Trial{};

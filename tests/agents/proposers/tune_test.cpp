@@ -187,8 +187,13 @@ TEST_F(KnownTrialsTest, TakeSpeedAndNoiseFromWhatWasMeasured) {
     one.record.fate = CandidateFate::kSlow;
     one.record.screen_speedup = 0.5;
   });
+  add({16, 2}, [](Ancestor& one) {
+    one.record.fate = CandidateFate::kSlow;
+    one.record.stage = CandidateStage::kRaced;
+    one.record.screen_speedup = 0.5;
+  });
   const auto known = trials();
-  ASSERT_EQ(known.size(), 3u);
+  ASSERT_EQ(known.size(), 4u);
   EXPECT_EQ(known[0].point, (Point{1, 1}));  // the parent
   EXPECT_DOUBLE_EQ(*known[0].log_speedup, 0.0);
   EXPECT_EQ(known[1].point, (Point{2, 1}));
@@ -196,6 +201,8 @@ TEST_F(KnownTrialsTest, TakeSpeedAndNoiseFromWhatWasMeasured) {
   EXPECT_NEAR(known[1].noise, 0.0102, 1e-4);
   EXPECT_DOUBLE_EQ(*known[2].log_speedup, std::log(0.5));
   EXPECT_GT(known[2].noise, known[1].noise);
+  EXPECT_DOUBLE_EQ(*known[3].log_speedup, std::log(1.5)) << "what the race said, and how surely";
+  EXPECT_DOUBLE_EQ(known[3].noise, known[1].noise);
 }
 
 TEST_F(KnownTrialsTest, ReadFailuresAndDuplicates) {

@@ -124,6 +124,16 @@ TEST(StagingJson, IsReadStrictly) {
   Json broken = json;
   broken["slow"] = 1;
   EXPECT_FALSE(Staging::from_json(broken, "x"));
+  broken = json;
+  broken["race"] = 1;
+  EXPECT_FALSE(Staging::from_json(broken, "x"));
+}
+
+TEST(StagingJson, ARunThatWasBegunBeforeThereWereRacesGoesOnWithout) {
+  Json old = Staging{}.to_json();
+  EXPECT_TRUE(Staging::from_json(old, "x")->has_race);
+  old.erase("race");
+  EXPECT_FALSE(Staging::from_json(old, "x")->has_race);
 }
 
 }  // namespace

@@ -100,6 +100,10 @@ class FakeBench : public Bench {
     const Busy busy(*this, device);
     const Nature nature = Nature::of(solution);
     ++races;
+    {
+      const std::lock_guard lock(mutex_);
+      rivals.push_back(request.rival);
+    }
     EXPECT_EQ(request.screening.speedup, nature.speed);
     Race race{.verdicts = {request.screening.verdict, {}}, .workloads = 2, .device_s = 0.25};
     if (nature.trouble == "race-wrong") {
@@ -132,6 +136,7 @@ class FakeBench : public Bench {
 
   std::atomic<int> builds = 0, screenings = 0, races = 0, judgements = 0, confirmations = 0;
   std::function<void()> on_build, on_judge;
+  std::vector<Rival> rivals;  // of the races, in the order in which they were run
 
  private:
   struct Busy {
@@ -159,6 +164,7 @@ class FakeBench : public Bench {
 
   const int devices_, builders_;
   std::vector<std::atomic<bool>> busy_;
+  std::mutex mutex_;
 };
 
 class Script : public Proposer {

@@ -79,11 +79,13 @@ TEST_F(RunSearch, EachStageEndsWhatItCan) {
                               {.speed = 0.5},
                               {.speed = 0.8},
                               {.speed = 1.5, .trouble = "late-wrong"},
-                              {.speed = 1.25}};
+                              {.speed = 1.25},
+                              {.speed = 1.2},
+                              {.speed = 1.3, .trouble = "race-wrong"}};
     return outcome_of(changed(request, natures[asked++]));
   });
   options.plan.search.lag = 1;
-  options.budget.candidates = 6;
+  options.budget.candidates = 8;
   const RunSummary summary = run();
   const auto all = records(summary.run);
   const auto expect = [&](size_t number, CandidateStage stage, CandidateFate fate,
@@ -100,11 +102,92 @@ TEST_F(RunSearch, EachStageEndsWhatItCan) {
   expect(4, CandidateStage::kScreened, CandidateFate::kSlow, "slow");
   expect(5, CandidateStage::kJudged, CandidateFate::kFailed, "crash");
   expect(6, CandidateStage::kConfirmed, CandidateFate::kMeasured, "");
-  EXPECT_EQ(bench->judgements, 3);  // the seed's and the last two
-  EXPECT_EQ(summary.tally.early_kills(), 3);
+  expect(7, CandidateStage::kRaced, CandidateFate::kSlow, "beaten");
+  EXPECT_EQ(all[7].speedup, 1.2);
+  EXPECT_EQ(all[7].speedup_high, 1.2 * 1.02);
+  EXPECT_EQ(all[7].device_s, 0.125 + 0.25);
+  EXPECT_EQ(all[7].behaviour.relative_error, 1e-4);
+  expect(8, CandidateStage::kRaced, CandidateFate::kFailed, "incorrect-numerical");
+  EXPECT_EQ(all[8].speedup, 0.0);
+  EXPECT_EQ(bench->races, 4);       // of all that weren't slow at once
+  EXPECT_EQ(bench->judgements, 3);  // the seed's, the crash and the best
+  EXPECT_EQ(summary.tally.early_kills(), 5);
   EXPECT_EQ(summary.tally.rejected().at("slow"), 2);
+  EXPECT_EQ(summary.tally.rejected().at("beaten"), 1);
   // Of all but refusals there is something to tell.
-  for (size_t number = 1; number <= 6; ++number) EXPECT_FALSE(all[number].feedback.is_null());
+  for (size_t number = 1; number <= 8; ++number) EXPECT_FALSE(all[number].feedback.is_null());
+}
+
+TEST_F(RunSearch, TheBaselineIsBeatenAtOneWhateverWasMeasuredOfIt) {
+  propose_with([](const ProposalRequest& request) -> Result<ProposalOutcome> {
+    return outcome_of(changed(request, {.speed = 0.97}));
+  });
+  options.plan.search.lag = 1;
+  options.budget.candidates = 1;
+  const auto all = records(run().run);
+  EXPECT_EQ(all[1].fate, CandidateFate::kSlow);
+  ASSERT_EQ(bench->rivals.size(), 1u);
+  EXPECT_EQ(bench->rivals[0].speedup_low, 1.0);
+  EXPECT_TRUE(bench->rivals[0].speedups.empty());
+}
+
+TEST_F(RunSearch, ARaceIsAgainstTheBestThatWasKnownWhenItWasDecidedOn) {
+  int asked = 0;
+  propose_with([&asked](const ProposalRequest& request) -> Result<ProposalOutcome> {
+    const double speeds[] = {2.0, 1.9, 3.0, 2.9};
+    Nature nature{.speed = speeds[asked++]};
+    nature.code_bytes = asked;
+    return outcome_of(changed(request, nature));
+  });
+  options.plan.search.lag = 1;
+  options.budget.candidates = 4;
+  const auto all = records(run().run);
+  ASSERT_EQ(bench->rivals.size(), 4u);
+  EXPECT_EQ(bench->rivals[0].speedup_low, 1.0);
+  for (const size_t race : {1, 2}) EXPECT_EQ(bench->rivals[race].speedup_low, 2.0 * 0.99);
+  EXPECT_EQ(bench->rivals[3].speedup_low, 3.0 * 0.99);
+  EXPECT_EQ(all[2].refusal.reason, "beaten");
+  EXPECT_THAT(all[2].refusal.message, HasSubstr("slower than candidate 1"));
+}
+
+TEST_F(RunSearch, WithoutARaceAllAreJudged) {
+  int asked = 0;
+  propose_with([&asked](const ProposalRequest& request) -> Result<ProposalOutcome> {
+    return outcome_of(changed(request, {.speed = 0.96 + 0.001 * asked++}));
+  });
+  options.plan.staging.has_race = false;
+  options.budget.candidates = 5;
+  const RunSummary summary = run();
+  EXPECT_EQ(bench->races, 0);
+  EXPECT_EQ(bench->judgements, 6);
+  EXPECT_EQ(summary.tally.measured(), 6);
+}
+
+TEST_F(RunSearch, SeedsAreKnownInFull) {
+  options.plan.seeds.push_back(solution_of({.speed = 0.5}, "slow"));
+  propose_with({wanderer()});
+  options.budget.candidates = 1;
+  const auto all = records(run().run);
+  EXPECT_EQ(all[1].fate, CandidateFate::kMeasured);
+  EXPECT_EQ(all[1].stage, CandidateStage::kJudged);
+}
+
+TEST_F(RunSearch, TheRateIsAlsoToldWithoutTheStart) {
+  // A clock that stands still but for what is judged: the seed takes a minute, a candidate a
+  // second.
+  std::atomic<double> now = 0.0;
+  hooks.clock = [&] { return now.load(); };
+  bench->on_judge = [&] { now = now + (bench->judgements == 1 ? 60.0 : 1.0); };
+  propose_with(climb);
+  options.plan.search.lag = 1;
+  options.plan.staging.most_confirmations = 0;
+  options.final_confirmations = 0;
+  const RunSummary summary = run();
+  EXPECT_EQ(summary.startup_s, 60.0);
+  const double seconds = bench->judgements - 1;
+  EXPECT_NEAR(summary.steady_candidates_per_hour, 20 / seconds * 3600.0, 1e-9);
+  EXPECT_NEAR(summary.candidates_per_hour, 21 / (60.0 + seconds) * 3600.0, 1e-9);
+  EXPECT_EQ(summary.to_json()["startup_s"], 60.0);
 }
 
 TEST_F(RunSearch, TheSameMachineCodeIsNotTimedAgain) {

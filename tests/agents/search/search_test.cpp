@@ -250,6 +250,28 @@ TEST(Search, TheBestIsByTheLowerEnd) {
   EXPECT_EQ(search.best(), 1);
 }
 
+// Slower than the best and unlike it: somebody to begin with, and nobody's best.
+TEST(Search, WhoWasBeatenInTheRaceCanBeTheEliteOfACell) {
+  SearchOptions options = options_of({"tune"}, 1);
+  options.islands = 1;
+  Search search(options);
+  search.record(seed_record(0));
+  CandidateRecord beaten = seed_record(1, 3.0);
+  beaten.proposer = "tune";
+  beaten.parents = {0};
+  beaten.fate = CandidateFate::kSlow;
+  beaten.behaviour.code_bytes = 1 << 20;
+  CandidateRecord slow = beaten;
+  beaten.stage = CandidateStage::kRaced;
+  slow.number = 2;
+  slow.stage = CandidateStage::kScreened;
+  slow.behaviour.code_bytes = 1 << 22;
+  search.record(beaten);
+  search.record(slow);
+  EXPECT_EQ(search.elites(0), (std::vector<int64_t>{1, 0}));
+  EXPECT_EQ(search.best(), 0);
+}
+
 TEST(Search, RefusesToBeAskedOutOfTurn) {
   Search search(options_of({"tune"}));
   search.record(seed_record(0));

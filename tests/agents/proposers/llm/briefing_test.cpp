@@ -76,16 +76,21 @@ TEST(Briefing, TellsWhatBecameOfTheParentsChildren) {
   fast.speedup = 1.5, fast.speedup_low = 1.4, fast.speedup_high = 1.6;
   CandidateRecord slow = child(2, "narrower", CandidateFate::kSlow);
   slow.screen_speedup = 0.5;
+  CandidateRecord beaten = child(7, "taller", CandidateFate::kSlow);
+  beaten.stage = CandidateStage::kRaced;
+  beaten.speedup = 0.98, beaten.speedup_low = 0.97, beaten.speedup_high = 0.99;
   CandidateRecord foreign = child(6, "of another parent", CandidateFate::kSlow);
   foreign.parents = {1, 0};
   request.history = std::make_shared<const std::vector<CandidateRecord>>(
-      std::vector<CandidateRecord>{fast, slow, child(3, "same", CandidateFate::kDuplicate),
+      std::vector<CandidateRecord>{fast, slow, beaten, child(3, "same", CandidateFate::kDuplicate),
                                    child(4, "odd", CandidateFate::kFailed, "wrong\nnumbers"),
                                    child(5, "", CandidateFate::kRefused, "malformed"), foreign});
   EXPECT_EQ(told(request, "tried"),
             "- wider: 1.500 times as fast as the baseline (1.400 to 1.600)\n"
             "- narrower: right, but too slow to be timed in full: 0.500 times as fast as the "
             "baseline\n"
+            "- taller: right, but slower than the best: 0.980 times as fast as the baseline (0.970 "
+            "to 0.990), by a brief look\n"
             "- same: compiles to the same machine code as an earlier one\n"
             "- odd: failed: wrong numbers");
   EXPECT_THAT(told(request, "tried", {.tried = 1}), StartsWith("- odd"));
