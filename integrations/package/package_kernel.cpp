@@ -51,11 +51,18 @@ bool is_same(const TensorSpec& spec, const fib_kernels_tensor_info& info) {
   return true;
 }
 
-bool are_same(const std::vector<TensorSpec>& specs, const fib_kernels_tensor_info* infos,
-              int32_t count) {
-  if (specs.size() != static_cast<size_t>(count)) return false;
-  for (size_t i = 0; i < specs.size(); ++i) {
-    if (!is_same(specs[i], infos[i])) return false;
+bool has_tensors(const Signature& signature, const fib_kernels_signature_info& info) {
+  if (signature.inputs.size() != static_cast<size_t>(info.num_inputs) ||
+      signature.outputs.size() != static_cast<size_t>(info.num_outputs)) {
+    return false;
+  }
+  for (int32_t i = 0; i < info.num_inputs; ++i) {
+    const TensorSpec& input = signature.inputs[static_cast<size_t>(i)];
+    if (!is_same(input, *fib_kernels_input_at(&info, i))) return false;
+  }
+  for (int32_t i = 0; i < info.num_outputs; ++i) {
+    const TensorSpec& output = signature.outputs[static_cast<size_t>(i)];
+    if (!is_same(output, *fib_kernels_output_at(&info, i))) return false;
   }
   return true;
 }
@@ -126,14 +133,14 @@ Result<std::unique_ptr<Kernel>> PackageKernel::open(std::shared_ptr<const OpenPa
 
 // The package calls the axes in its own order; all else has to be as it is here.
 Result<void> PackageKernel::match(const fib_kernels_signature_info& info) {
-  bool fits = are_same(signature_->inputs, info.inputs, info.num_inputs) &&
-              are_same(signature_->outputs, info.outputs, info.num_outputs) &&
+  bool fits = has_tensors(*signature_, info) &&
               signature_->axes.size() == static_cast<size_t>(info.num_axes);
   for (int32_t i = 0; fits && i < info.num_axes; ++i) {
-    const Axis* axis = signature_->find_axis(info.axes[i].name);
-    const bool varies = info.axes[i].value < 0;
+    const fib_kernels_axis_info& given = *fib_kernels_axis_at(&info, i);
+    const Axis* axis = signature_->find_axis(given.name);
+    const bool varies = given.value < 0;
     fits = axis != nullptr && varies == (axis->kind == Axis::Kind::kVar) &&
-           (varies || axis->value == info.axes[i].value);
+           (varies || axis->value == given.value);
     if (fits && varies) varying_.push_back(static_cast<size_t>(axis - signature_->axes.data()));
   }
   axes_.resize(varying_.size());

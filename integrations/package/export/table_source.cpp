@@ -140,7 +140,8 @@ class TableWriter {
       parameters.push_back(fmt::format("{{{}, {}}}", c_literal(name), number(value)));
     }
     return fmt::format(
-        "{{sizeof(fib_kernels_signature_info), {}, {}, {}, {}, {}, {}, {}, {}, {}, {}}}",
+        "{{sizeof(fib_kernels_signature_info), sizeof(fib_kernels_axis_info), "
+        "sizeof(fib_kernels_tensor_info), {}, {}, {}, {}, {}, {}, {}, {}, {}, {}}}",
         c_literal(signature.name), c_literal(signature.op_type), axes.size(), inputs.size(),
         outputs.size(), parameters.size(), array("fib_kernels_axis_info", axes),
         array("fib_kernels_tensor_info", inputs), array("fib_kernels_tensor_info", outputs),

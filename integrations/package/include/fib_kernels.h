@@ -24,8 +24,14 @@
  *     enqueued, but for a DEVICE_ERROR, before which steps of the call may have been;
  *     fib_kernels_last_error() then says what is wrong and what to do.
  *
- * Structs begin with their size, so that later versions can add members at the end. Symbols of two
- * packages don't meet: load each with dlopen(..., RTLD_LOCAL) and take fib_kernels_get_api().
+ * What is returned by pointer (names, infos, the manifest, the table of functions) is the package's
+ * and lives until it is unloaded; what is a device's lives until that is closed.
+ *
+ * Versions: a program that is linked to a package asks for symbols of FIB_KERNELS_1, so that the
+ * loader refuses a package of another major version. A minor one adds to the end: functions, and
+ * members of structs, which begin with their size. Programs made for 1.0 go on working; one that
+ * wants what 1.1 added asks fib_kernels_abi_version(). Symbols of two packages don't meet: load each
+ * with dlopen(..., RTLD_LOCAL) and take fib_kernels_get_api().
  */
 #ifndef FIB_KERNELS_H_
 #define FIB_KERNELS_H_
@@ -95,9 +101,11 @@ typedef DLTensor fib_kernels_tensor;
 
 enum { kFibKernelsCpu = 1, kFibKernelsCuda = 2 }; /* kDLCPU, kDLCUDA */
 
-/* Data must begin at a multiple of this: 64 bytes on the CPU, 16 on a card. */
+/* Tensors' data begins at a multiple of so many bytes on the CPU and on a card; workspace and
+ * prepared weights, on both, at one of FIB_KERNELS_MEMORY_ALIGNMENT. */
 #define FIB_KERNELS_CPU_ALIGNMENT 64
 #define FIB_KERNELS_CUDA_ALIGNMENT 16
+#define FIB_KERNELS_MEMORY_ALIGNMENT 256
 
 /* ---- What is in the package */
 
@@ -117,13 +125,14 @@ typedef struct fib_kernels_axis_info {
   int64_t value; /* of a constant axis; -1: it varies from call to call */
 } fib_kernels_axis_info;
 
-typedef struct fib_kernels_parameter { /* a constant of the mathematics, such as eps */
+typedef struct fib_kernels_parameter { /* a constant of the mathematics, such as eps; never grows */
   const char *name;
   double value;
 } fib_kernels_parameter;
 
 typedef struct fib_kernels_signature_info {
   uint32_t struct_size;
+  uint32_t axis_info_size, tensor_info_size; /* of the elements of `axes`, `inputs` and `outputs` */
   const char *name;    /* "rmsnorm_h4096" */
   const char *op_type; /* "rmsnorm" */
   int32_t num_axes, num_inputs, num_outputs, num_parameters;
@@ -131,6 +140,23 @@ typedef struct fib_kernels_signature_info {
   const fib_kernels_tensor_info *inputs, *outputs;
   const fib_kernels_parameter *parameters;
 } fib_kernels_signature_info;
+
+/* Elements of a later package may be longer than they are here: these find them. */
+static inline const fib_kernels_axis_info *fib_kernels_axis_at(
+    const fib_kernels_signature_info *info, int32_t i) {
+  const void *at = (const char *)info->axes + (size_t)i * info->axis_info_size;
+  return (const fib_kernels_axis_info *)at;
+}
+static inline const fib_kernels_tensor_info *fib_kernels_input_at(
+    const fib_kernels_signature_info *info, int32_t i) {
+  const void *at = (const char *)info->inputs + (size_t)i * info->tensor_info_size;
+  return (const fib_kernels_tensor_info *)at;
+}
+static inline const fib_kernels_tensor_info *fib_kernels_output_at(
+    const fib_kernels_signature_info *info, int32_t i) {
+  const void *at = (const char *)info->outputs + (size_t)i * info->tensor_info_size;
+  return (const fib_kernels_tensor_info *)at;
+}
 
 FIB_KERNELS_API size_t fib_kernels_num_signatures(void);
 FIB_KERNELS_API const fib_kernels_signature_info *fib_kernels_signature(size_t index); /* NULL: none */
@@ -172,8 +198,8 @@ FIB_KERNELS_API int32_t fib_kernels_has_winners(const fib_kernels_device *device
 
 typedef struct fib_kernels_op fib_kernels_op; /* a signature's kernels on a device; lives with it */
 
-/* `parameters` that are not named have the signature's own values. NOT_FOUND also for parameters
- * that the package was not built for. */
+/* `parameters` that are not named have the signature's own values; values that are the same as
+ * float32 are the same. NOT_FOUND also for parameters that the package was not built for. */
 FIB_KERNELS_API fib_kernels_status fib_kernels_find(fib_kernels_device *device,
                                                     const char *signature,
                                                     const fib_kernels_parameter *parameters,
@@ -191,7 +217,7 @@ typedef struct fib_kernels_call {
   const void *const *host_inputs; /* [num_inputs] host copies of host-visible inputs; each, or all
                                      of it, may be NULL: then plans hold for all that the axes allow,
                                      which is what a captured graph needs */
-  void *workspace;                /* content undefined, aligned to 256 bytes */
+  void *workspace;                /* content undefined; FIB_KERNELS_MEMORY_ALIGNMENT */
   size_t workspace_bytes;
   const void *prepared;           /* what fib_kernels_prepare() wrote; NULL: nothing */
   size_t prepared_bytes;
@@ -247,7 +273,8 @@ typedef struct fib_kernels_prepare_info {
 FIB_KERNELS_API fib_kernels_status fib_kernels_query_prepare(const fib_kernels_op *op,
                                                              const fib_kernels_call *call,
                                                              fib_kernels_prepare_info *info);
-/* Enqueues it; `prepared` holds info.bytes, aligned to 256 bytes, call->workspace what is said. */
+/* Enqueues it; `prepared` holds info.bytes, call->workspace what is said. Once for each set of
+ * weights, when they are loaded: the block then goes into every call of theirs. */
 FIB_KERNELS_API fib_kernels_status fib_kernels_prepare(const fib_kernels_op *op,
                                                        const fib_kernels_call *call,
                                                        void *prepared);

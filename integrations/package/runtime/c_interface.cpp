@@ -4,7 +4,7 @@
 #include <new>
 
 #include "integrations/package/runtime/device.h"
-#include "integrations/package/runtime/last_error.h"
+#include "integrations/package/runtime/struct_size.h"
 
 namespace {
 
@@ -76,10 +76,9 @@ fib_kernels_status fib_kernels_open(const fib_kernels_device_options* options,
     if (options == nullptr) return refuse_null("options");
     if (device == nullptr) return refuse_null("device");
     *device = nullptr;
-    if (options->struct_size < sizeof *options) {
-      return refuse(FIB_KERNELS_INVALID_ARGUMENT,
-                    "options.struct_size is {}; begin with FIB_KERNELS_DEVICE_OPTIONS_INIT",
-                    options->struct_size);
+    if (const auto status = fib::package::check_size(*options, "options");
+        status != FIB_KERNELS_OK) {
+      return status;
     }
     std::unique_ptr<fib_kernels_device> opened;
     const auto status = fib::package::open_device(fib_kernels_table, *options, &opened);

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <span>
 
 #include "integrations/package/runtime/last_error.h"
 #include "integrations/package/runtime/targets.h"
@@ -11,13 +12,21 @@
 namespace fib::package {
 namespace {
 
-std::string parameters_text(const SignatureRow& row) {
+std::string parameters_text(const SignatureRow& row, std::span<const double> values) {
   std::string text;
-  for (int32_t i = 0; i < row.info.num_parameters; ++i) {
-    text += fmt::format("{}{}={}", text.empty() ? "" : ", ", row.info.parameters[i].name,
-                        row.info.parameters[i].value);
+  for (size_t i = 0; i < values.size(); ++i) {
+    text +=
+        fmt::format("{}{}={}", text.empty() ? "" : ", ", row.info.parameters[i].name, values[i]);
   }
   return text;
+}
+
+std::vector<double> built_values(const SignatureRow& row) {
+  std::vector<double> values;
+  for (int32_t i = 0; i < row.info.num_parameters; ++i) {
+    values.push_back(row.info.parameters[i].value);
+  }
+  return values;
 }
 
 // The values that a caller means: the signature's own where it names none.
@@ -33,7 +42,7 @@ Result<std::vector<double>> wanted_values(const SignatureRow& row,
     if (known == end) {
       return fail(ErrorCode::kNotFound,
                   fmt::format("no parameter '{}'; it has: {}", name == nullptr ? "NULL" : name,
-                              parameters_text(row)),
+                              parameters_text(row, built_values(row))),
                   row.info.name);
     }
     wanted.at(static_cast<size_t>(known - row.info.parameters)) = parameters[i].value;
@@ -41,11 +50,11 @@ Result<std::vector<double>> wanted_values(const SignatureRow& row,
   return wanted;
 }
 
-bool has_values(const SignatureRow& row, const std::vector<double>& wanted) {
-  for (size_t i = 0; i < wanted.size(); ++i) {
-    if (row.info.parameters[i].value != wanted[i]) return false;
-  }
-  return true;
+// Engines keep such constants as float32: 1e-6f is 1e-6 here.
+bool are_same_floats(const std::vector<double>& a, const std::vector<double>& b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](double x, double y) {
+    return static_cast<float>(x) == static_cast<float>(y);
+  });
 }
 
 }  // namespace
@@ -82,24 +91,30 @@ fib_kernels_status Device::find(std::string_view signature, const fib_kernels_pa
     return refuse(FIB_KERNELS_NOT_FOUND, "no signature '{}' in this package{}", signature,
                   nearest ? fmt::format("; did you mean '{}'?", *nearest) : "");
   }
-  std::string built;
+  std::string asked, built;
+  const fib_kernels_op* found = nullptr;
   for (const fib_kernels_op* candidate : rows->second) {
     const SignatureRow& row = candidate->row();
     const auto wanted = wanted_values(row, parameters, num_parameters);
     if (!wanted) return refuse(wanted.error(), Stage::kCalling);
-    if (!has_values(row, *wanted)) {
-      built += fmt::format("{}({})", built.empty() ? "" : ", ", parameters_text(row));
-      continue;
+    const std::vector<double> values = built_values(row);
+    if (values == *wanted || (found == nullptr && are_same_floats(values, *wanted))) {
+      found = candidate;
     }
-    if (candidate->solutions().empty()) {
-      return refuse(FIB_KERNELS_UNSUPPORTED, "{}: no kernel of the package runs on {}", signature,
-                    hardware());
-    }
-    *op = candidate;
-    return FIB_KERNELS_OK;
+    if (values == *wanted) break;
+    asked = parameters_text(row, *wanted);
+    built += fmt::format("{}({})", built.empty() ? "" : ", ", parameters_text(row, values));
   }
-  return refuse(FIB_KERNELS_NOT_FOUND, "{}: not built for these parameters, only for {}", signature,
-                built);
+  if (found == nullptr) {
+    return refuse(FIB_KERNELS_NOT_FOUND, "{}: not built for ({}), only for {}", signature, asked,
+                  built);
+  }
+  if (found->solutions().empty()) {
+    return refuse(FIB_KERNELS_UNSUPPORTED, "{}: no kernel of the package runs on {}", signature,
+                  hardware());
+  }
+  *op = found;
+  return FIB_KERNELS_OK;
 }
 
 fib_kernels_status open_device(const PackageTable& table, const fib_kernels_device_options& options,

@@ -5,7 +5,7 @@
 #include <atomic>
 #include <cmath>
 
-#include "integrations/package/runtime/last_error.h"
+#include "integrations/package/runtime/struct_size.h"
 
 namespace fib::package {
 namespace {
@@ -17,14 +17,6 @@ uint64_t next_op_id() {
 
 bool is_aligned(const void* address) {
   return reinterpret_cast<uintptr_t>(address) % kMemoryAlignment == 0;
-}
-
-// Structs of callers begin with their size; ours is the first version's.
-template <class Struct>
-fib_kernels_status check_size(const Struct& given, const char* name) {
-  if (given.struct_size >= sizeof given) return FIB_KERNELS_OK;
-  return refuse(FIB_KERNELS_INVALID_ARGUMENT, "{}.struct_size is {}, at least {} is expected", name,
-                given.struct_size, sizeof given);
 }
 
 }  // namespace

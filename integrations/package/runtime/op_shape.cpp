@@ -7,7 +7,7 @@
 #include <optional>
 #include <string_view>
 
-#include "integrations/package/runtime/last_error.h"
+#include "integrations/package/runtime/struct_size.h"
 
 namespace fib::package {
 namespace {
@@ -193,7 +193,10 @@ size_t OpShape::bytes_of(const Tensor& tensor, std::span<const int64_t> axes) co
     *address = nullptr;
     return tensor.ndim == 0 && tensor.data == nullptr;
   }
-  if (tensor.ndim != rule.ndim || word_of(tensor.dtype) != rule.dtype) return false;
+  if (tensor.ndim != rule.ndim || word_of(tensor.dtype) != rule.dtype ||
+      (tensor.shape == nullptr && tensor.ndim > 0)) {
+    return false;
+  }
   bool is_empty = false;
   for (int32_t d = 0; d < tensor.ndim; ++d) {
     const int64_t size = tensor.shape[d];
@@ -237,11 +240,7 @@ size_t OpShape::bytes_of(const Tensor& tensor, std::span<const int64_t> axes) co
 
 fib_kernels_status OpShape::solve(const fib_kernels_call& call, const Place& place, Look look,
                                   SolvedCall& solved) const {
-  if (call.struct_size < sizeof call) {
-    return refuse(FIB_KERNELS_INVALID_ARGUMENT,
-                  "{}: call.struct_size is {}; begin with FIB_KERNELS_CALL_INIT", name(),
-                  call.struct_size);
-  }
+  if (const auto status = check_size(call, "call"); status != FIB_KERNELS_OK) return status;
   if (static_cast<size_t>(call.num_inputs) != inputs_.size()) {
     return refuse(FIB_KERNELS_INVALID_ARGUMENT, "{}: {} inputs given, it has {}", name(),
                   call.num_inputs, inputs_.size());
@@ -313,6 +312,9 @@ fib_kernels_status OpShape::explain(const char* kind, const Tensor& rule,
     return error(fmt::format("is {}, the signature says {}", text_of(tensor.dtype),
                              text_of(rule.info->dtype)));
   }
+  if (tensor.shape == nullptr && tensor.ndim > 0) {
+    return error("has no shape: its `shape` is NULL");
+  }
   for (int32_t d = 0; d < rule.ndim; ++d) {
     if (tensor.shape[d] < 0) {
       return error(
@@ -331,11 +333,13 @@ fib_kernels_status OpShape::explain(const char* kind, const Tensor& rule,
                              text_of(place.device_type, place.device_id)));
   }
   if (tensor.strides != nullptr && !is_row_major(tensor)) {
-    return error("is not row-major and contiguous; make a contiguous copy");
+    return error("is not row-major and contiguous; pass a copy that is (torch: .contiguous())");
   }
   if (tensor.data == nullptr) return error("has no data");
   return error(
-      fmt::format("begins at an address that is no multiple of {} bytes", place.alignment));
+      fmt::format("begins at an address that is no multiple of {} bytes; pass a copy that does "
+                  "(torch: .clone())",
+                  place.alignment));
 }
 
 Result<void> OpShape::check_axes(const int64_t* varying) const {

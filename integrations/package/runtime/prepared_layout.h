@@ -8,7 +8,8 @@
 
 namespace fib::package {
 
-inline constexpr size_t kMemoryAlignment = 256;  // of workspace, prepared weights and their parts
+// Of workspace, prepared weights and their parts.
+inline constexpr size_t kMemoryAlignment = FIB_KERNELS_MEMORY_ALIGNMENT;
 
 struct PreparedLayout {
   struct Part {

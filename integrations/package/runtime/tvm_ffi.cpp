@@ -129,7 +129,7 @@ class HostBlock {
   }
 
  private:
-  static constexpr size_t kAlignment = 256;
+  static constexpr size_t kAlignment = FIB_KERNELS_MEMORY_ALIGNMENT;
   void* data_ = nullptr;
   size_t bytes_ = 0;
 };

@@ -70,17 +70,26 @@ class Parameter(ctypes.Structure):
 class SignatureInfo(ctypes.Structure):
     _fields_ = [
         ("struct_size", c_uint32),
+        ("axis_info_size", c_uint32),
+        ("tensor_info_size", c_uint32),
         ("name", c_char_p),
         ("op_type", c_char_p),
         ("num_axes", c_int32),
         ("num_inputs", c_int32),
         ("num_outputs", c_int32),
         ("num_parameters", c_int32),
-        ("axes", POINTER(AxisInfo)),
-        ("inputs", POINTER(TensorInfo)),
-        ("outputs", POINTER(TensorInfo)),
+        ("axes", c_void_p),  # elements(AxisInfo, ..., axis_info_size), and the like
+        ("inputs", c_void_p),
+        ("outputs", c_void_p),
         ("parameters", POINTER(Parameter)),
     ]
+
+
+def elements(
+    kind: type[ctypes.Structure], address: int, count: int, size_bytes: int
+) -> list[ctypes.Structure]:
+    """Of an array whose elements may be longer in a later package than they are here."""
+    return [kind.from_address(address + i * size_bytes) for i in range(count)]
 
 
 class DeviceOptions(ctypes.Structure):

@@ -128,14 +128,19 @@ def _tensor(info: _abi.TensorInfo, inputs: tuple[TensorSpec, ...] = ()) -> Tenso
 
 
 def read_signature(info: _abi.SignatureInfo) -> Signature:
-    inputs = tuple(_tensor(info.inputs[i]) for i in range(info.num_inputs))
-    axes = [info.axes[i] for i in range(info.num_axes)]
+    def tensors(address: int, count: int) -> list[_abi.TensorInfo]:
+        return _abi.elements(_abi.TensorInfo, address, count, info.tensor_info_size)
+
+    inputs = tuple(_tensor(input) for input in tensors(info.inputs, info.num_inputs))
+    axes = _abi.elements(_abi.AxisInfo, info.axes, info.num_axes, info.axis_info_size)
     return Signature(
         name=info.name.decode(),
         op_type=info.op_type.decode(),
         axes={axis.name.decode(): axis.value if axis.value >= 0 else None for axis in axes},
         inputs=inputs,
-        outputs=tuple(_tensor(info.outputs[i], inputs) for i in range(info.num_outputs)),
+        outputs=tuple(
+            _tensor(output, inputs) for output in tensors(info.outputs, info.num_outputs)
+        ),
         parameters={
             info.parameters[i].name.decode(): info.parameters[i].value
             for i in range(info.num_parameters)

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <limits>
+#include <utility>
 
 #include "tests/integrations/package/runtime/small_package.h"
 
@@ -76,6 +77,18 @@ TEST_F(BadCall, Rank) {
           "input 'x' has 1 dimensions, the signature says [rows, columns]");
 }
 
+TEST_F(BadCall, NoShape) {
+  int64_t* const shape = std::exchange(call.inputs[0].shape, nullptr);
+  refused(FIB_KERNELS_INVALID_ARGUMENT, "input 'x' has no shape: its `shape` is NULL");
+  size_t bytes = 0;
+  EXPECT_EQ(fib_kernels_workspace_bytes(op, &call.call, &bytes), FIB_KERNELS_INVALID_ARGUMENT);
+  call.inputs[0].shape = shape;
+  call.inputs[1].shape = nullptr;
+  fib_kernels_prepare_info info{.struct_size = sizeof info};
+  EXPECT_EQ(fib_kernels_query_prepare(op, &call.call, &info), FIB_KERNELS_INVALID_ARGUMENT);
+  EXPECT_THAT(fib_kernels_last_error(), HasSubstr("input 'weight' has no shape"));
+}
+
 TEST_F(BadCall, ElementType) {
   call.inputs[1].dtype = {FIB_BFLOAT, 16, 1};
   refused(FIB_KERNELS_INVALID_ARGUMENT, "input 'weight' is bfloat16, the signature says float32");
@@ -110,13 +123,15 @@ TEST_F(BadCall, Device) {
 TEST_F(BadCall, Strides) {
   int64_t strides[] = {8, 1};
   call.outputs[0].strides = strides;
-  refused(FIB_KERNELS_INVALID_ARGUMENT, "output 'y' is not row-major and contiguous");
+  refused(FIB_KERNELS_INVALID_ARGUMENT,
+          "output 'y' is not row-major and contiguous; pass a copy that is (torch: .contiguous())");
 }
 
 TEST_F(BadCall, Alignment) {
   call.inputs[0].byte_offset = 32;
   refused(FIB_KERNELS_INVALID_ARGUMENT,
-          "input 'x' begins at an address that is no multiple of 64 bytes");
+          "input 'x' begins at an address that is no multiple of 64 bytes; pass a copy that does "
+          "(torch: .clone())");
 }
 
 TEST_F(BadCall, NoData) {

@@ -5,6 +5,7 @@
 
 #include <memory>
 
+#include "integrations/package/runtime/struct_size.h"
 #include "integrations/package/runtime/targets.h"
 #include "runners/cpu/host_identity.h"
 #include "tests/integrations/package/runtime/small_package.h"
@@ -59,6 +60,46 @@ TEST(Package, FindsOpsByNameAndParameters) {
   EXPECT_TRUE(call.is_right(2.0));
 }
 
+// An engine that keeps eps as a float and passes it on as a double.
+TEST(Package, ParametersAreComparedAsFloats) {
+  const OpenPackage package;
+  const fib_kernels_op *op = nullptr, *own = package.find();
+  const fib_kernels_parameter rounded = {"bias", 1.0 + 1e-9}, other = {"bias", 1.0 + 1e-6};
+  ASSERT_EQ(fib_kernels_find(package.device, kScale, &rounded, 1, &op), FIB_KERNELS_OK);
+  EXPECT_EQ(op, own);
+  EXPECT_EQ(fib_kernels_find(package.device, kScale, &other, 1, &op), FIB_KERNELS_NOT_FOUND);
+  EXPECT_THAT(fib_kernels_last_error(), HasSubstr("not built for (bias=1.000001), only for"));
+}
+
+// What 1.0 was must stay, and be enough for later versions of the library.
+TEST(Package, TakesStructsOfVersionOne) {
+  EXPECT_EQ(kFirstSize<fib_kernels_device_options>, 32u);
+  EXPECT_EQ(kFirstSize<fib_kernels_call>, 88u);
+  EXPECT_EQ(kFirstSize<fib_kernels_raw_call>, 88u);
+  EXPECT_EQ(kFirstSize<fib_kernels_prepare_info>, 24u);
+  EXPECT_EQ(kFirstSize<fib_kernels_choice>, 32u);
+  const fib_kernels_signature_info& info = *fib_kernels_signature(0);
+  EXPECT_EQ(offsetof(fib_kernels_signature_info, name), 16u);
+  EXPECT_EQ(info.axis_info_size, 16u);
+  EXPECT_EQ(info.tensor_info_size, 40u);
+  EXPECT_EQ(fib_kernels_axis_at(&info, 1), &info.axes[1]);
+  EXPECT_EQ(fib_kernels_input_at(&info, 3), &info.inputs[3]);
+  EXPECT_EQ(fib_kernels_output_at(&info, 0), &info.outputs[0]);
+}
+
+// Of a later package, whose infos are longer.
+TEST(Package, FindsInfosByTheirSizeInThePackage) {
+  struct LaterAxis {
+    fib_kernels_axis_info info;
+    int64_t added;
+  };
+  const LaterAxis axes[] = {{{"rows", -1}, 7}, {{"columns", 4}, 8}};
+  fib_kernels_signature_info info{};
+  info.axis_info_size = sizeof(LaterAxis);
+  info.axes = &axes[0].info;
+  EXPECT_STREQ(fib_kernels_axis_at(&info, 1)->name, "columns");
+}
+
 TEST(Package, SaysWhatIsNotThere) {
   const OpenPackage package;
   const fib_kernels_op* op = nullptr;
@@ -69,7 +110,7 @@ TEST(Package, SaysWhatIsNotThere) {
   const fib_kernels_parameter three = {"bias", 3.0}, other = {"eps", 1.0};
   EXPECT_EQ(fib_kernels_find(package.device, kScale, &three, 1, &op), FIB_KERNELS_NOT_FOUND);
   EXPECT_THAT(fib_kernels_last_error(),
-              HasSubstr("not built for these parameters, only for (bias=1), (bias=2)"));
+              HasSubstr("not built for (bias=3), only for (bias=1), (bias=2)"));
   EXPECT_EQ(fib_kernels_find(package.device, kScale, &other, 1, &op), FIB_KERNELS_NOT_FOUND);
   EXPECT_THAT(fib_kernels_last_error(), HasSubstr("no parameter 'eps'"));
 }

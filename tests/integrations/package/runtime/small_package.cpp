@@ -103,6 +103,8 @@ constexpr fib_kernels_parameter kBias1[] = {{"bias", 1.0}}, kBias2[] = {{"bias",
 
 constexpr fib_kernels_signature_info info_with(const fib_kernels_parameter* parameters) {
   return {sizeof(fib_kernels_signature_info),
+          sizeof(fib_kernels_axis_info),
+          sizeof(fib_kernels_tensor_info),
           kScale,
           "scale",
           3,
