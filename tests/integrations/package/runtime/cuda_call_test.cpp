@@ -12,6 +12,7 @@
 #include "tests/integrations/package/runtime/allocations.h"
 #include "tests/integrations/package/runtime/recording_driver.h"
 #include "tests/integrations/package/runtime/small_package.h"
+#include "tests/integrations/package/runtime/waits.h"
 
 namespace fib::package {
 namespace {
@@ -224,7 +225,7 @@ TEST_F(CudaCall, TensorsMustBeOnTheCard) {
   call.outputs[0].device = {kFibKernelsCuda, 0};
   call.outputs[0].byte_offset = 8;
   EXPECT_EQ(fib_kernels_launch(op, &call.call), FIB_KERNELS_INVALID_ARGUMENT);
-  EXPECT_THAT(fib_kernels_last_error(), HasSubstr("no multiple of 16 bytes"));
+  EXPECT_THAT(fib_kernels_last_error(), HasSubstr("no multiple of 16 bytes; pass a copy"));
 }
 
 TEST_F(CudaCall, LeavesTheCallersContextCurrent) {
@@ -239,8 +240,9 @@ TEST_F(CudaCall, LeavesTheCallersContextCurrent) {
   EXPECT_EQ(RecordingDriver::current(), card.context());
 }
 
-TEST_F(CudaCall, AKnownShapeNeedsNoAllocation) {
-  if (!can_count_allocations()) GTEST_SKIP() << "a sanitiser has malloc for itself";
+// No allocation, no lock, and nothing of the driver's but launches and looking at what is current.
+TEST_F(CudaCall, AKnownShapeAllocatesNothingAndWaitsForNothing) {
+  if (!can_count_allocations()) GTEST_SKIP() << "a sanitiser has malloc and locks for itself";
   card.is_recording = false;
   alignas(256) std::byte block[256];
   ScaleCall few(3), many(128), plain(50);
@@ -260,9 +262,25 @@ TEST_F(CudaCall, AKnownShapeNeedsNoAllocation) {
     }
   };
   make_calls();
-  const int64_t before = allocations_of_this_thread();
+  const int64_t allocations = allocations_of_this_thread(), waits = waits_of_this_thread();
+  const int set_up = card.set_up_calls;
   make_calls();
-  EXPECT_EQ(allocations_of_this_thread() - before, 0);
+  EXPECT_EQ(allocations_of_this_thread() - allocations, 0);
+  EXPECT_EQ(waits_of_this_thread() - waits, 0);
+  EXPECT_EQ(card.set_up_calls - set_up, 0);
+  EXPECT_EQ(card.foreign_calls, 0);
+}
+
+// Capturing a graph forbids what waits, copies or allocates on the card.
+TEST_F(CudaCall, ANewShapeAsksNothingOfTheDriverThatACaptureForbids) {
+  const int set_up = card.set_up_calls;
+  for (const int64_t rows : {2, 7, 8, 60}) {
+    ScaleCall call(rows);
+    move(call);
+    launch(call);
+  }
+  EXPECT_EQ(card.set_up_calls - set_up, 0);
+  EXPECT_EQ(card.foreign_calls, 0);
 }
 
 TEST_F(CudaCall, ThreadsCallAtOnce) {

@@ -58,6 +58,17 @@ CUresult attribute(int* value, CUdevice_attribute which, CUdevice) {
   return CUDA_SUCCESS;
 }
 
+// Stands for the functions that nothing here should ask for.
+template <class Function>
+struct Foreign;
+template <class... Arguments>
+struct Foreign<CUresult (*)(Arguments...)> {
+  static CUresult call(Arguments...) {
+    ++card->foreign_calls;
+    return CUDA_ERROR_NOT_SUPPORTED;
+  }
+};
+
 }  // namespace
 
 RecordingDriver::RecordingDriver() {
@@ -105,11 +116,13 @@ CudaDriverPtr RecordingDriver::driver() const {
     return CUDA_SUCCESS;
   };
   d.cuDevicePrimaryCtxRetain = [](CUcontext* context, CUdevice) -> CUresult {
+    ++card->set_up_calls;
     *context = card->context();
     ++card->contexts;
     return CUDA_SUCCESS;
   };
   d.cuDevicePrimaryCtxRelease = [](CUdevice) -> CUresult {
+    ++card->set_up_calls;
     --card->contexts;
     return CUDA_SUCCESS;
   };
@@ -122,6 +135,7 @@ CudaDriverPtr RecordingDriver::driver() const {
     return CUDA_SUCCESS;
   };
   d.cuModuleLoadData = [](CUmodule* module, const void*) -> CUresult {
+    ++card->set_up_calls;
     if (RecordingDriver::current() != card->context()) return CUDA_ERROR_INVALID_CONTEXT;
     if (card->load_failure != CUDA_SUCCESS) return card->load_failure;
     *module = reinterpret_cast<CUmodule>(card);
@@ -129,10 +143,12 @@ CudaDriverPtr RecordingDriver::driver() const {
     return CUDA_SUCCESS;
   };
   d.cuModuleUnload = [](CUmodule) -> CUresult {
+    ++card->set_up_calls;
     if (RecordingDriver::current() == card->context()) --card->modules;
     return CUDA_SUCCESS;
   };
   d.cuModuleGetFunction = [](CUfunction* function, CUmodule, const char* symbol) -> CUresult {
+    ++card->set_up_calls;
     *function = reinterpret_cast<CUfunction>(&card->functions.at(symbol));
     return CUDA_SUCCESS;
   };
@@ -147,6 +163,10 @@ CudaDriverPtr RecordingDriver::driver() const {
   d.cuLaunchKernelEx = launch;
   d.cuMemsetD8Async = set_memory;
   d.cuTensorMapEncodeTiled = encode;
+#define FIB_FILL(name) \
+  if (d.name == nullptr) d.name = Foreign<decltype(d.name)>::call;
+  FIB_CUDA_DRIVER_FUNCTIONS(FIB_FILL)
+#undef FIB_FILL
   return driver;
 }
 

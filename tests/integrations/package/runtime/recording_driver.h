@@ -3,6 +3,7 @@
 // A driver of a card that isn't there: it notes what it is asked to launch, with the arguments that
 // a kernel would get.
 
+#include <atomic>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -40,9 +41,11 @@ class RecordingDriver {
   CUresult failure = CUDA_SUCCESS;  // of launches from now on
   CUresult load_failure = CUDA_SUCCESS;
   std::vector<RecordedLaunch> launches;
-  int encoded = 0;   // tensor maps
-  int modules = 0;   // loaded and not unloaded
-  int contexts = 0;  // retained and not released
+  int encoded = 0;                     // tensor maps
+  int modules = 0;                     // loaded and not unloaded
+  int contexts = 0;                    // retained and not released
+  std::atomic<int> set_up_calls = 0;   // modules and contexts made or found
+  std::atomic<int> foreign_calls = 0;  // of what packages don't need: memory, copies, waiting
 
   // The context that is current in this thread.
   static CUcontext& current();

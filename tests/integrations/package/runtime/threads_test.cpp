@@ -1,11 +1,15 @@
-// Many threads at once, and what a call with known shapes costs: no allocation.
+// Many threads at once, and what a call with known shapes costs: no allocation, no lock.
 
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <mutex>
 #include <thread>
 
+#include "runners/cpu/futex.h"
 #include "tests/integrations/package/runtime/allocations.h"
 #include "tests/integrations/package/runtime/small_package.h"
+#include "tests/integrations/package/runtime/waits.h"
 
 namespace fib::package {
 namespace {
@@ -46,8 +50,21 @@ TEST(Allocations, AreCounted) {
   EXPECT_GT(allocations_of_this_thread(), before);
 }
 
-TEST(Allocations, AKnownShapeNeedsNone) {
-  if (!can_count_allocations()) GTEST_SKIP() << "a sanitiser has malloc for itself";
+TEST(Waits, AreCounted) {
+  if (!can_count_waits()) GTEST_SKIP() << "a sanitiser has locks for itself";
+  int64_t before = waits_of_this_thread();
+  std::mutex mutex;
+  { const std::lock_guard lock(mutex); }
+  EXPECT_EQ(waits_of_this_thread() - before, 1);
+  before = waits_of_this_thread();
+  std::atomic<uint32_t> word{1};
+  futex_wake_all(word, FutexScope::kThreads);
+  futex_wait(word, 0, 0, FutexScope::kThreads);  // it isn't 0, so this returns
+  EXPECT_EQ(waits_of_this_thread() - before, 2);
+}
+
+TEST(HotPath, AKnownShapeAllocatesNothingAndLocksNothing) {
+  if (!can_count_allocations()) GTEST_SKIP() << "a sanitiser has malloc and locks for itself";
   const OpenPackage package;
   const fib_kernels_op* op = package.find();
   ScaleCall fast(6), plain(30);
@@ -62,9 +79,10 @@ TEST(Allocations, AKnownShapeNeedsNone) {
     }
   };
   make_calls();
-  const int64_t before = allocations_of_this_thread();
+  const int64_t allocations = allocations_of_this_thread(), waits = waits_of_this_thread();
   make_calls();
-  EXPECT_EQ(allocations_of_this_thread() - before, 0);
+  EXPECT_EQ(allocations_of_this_thread() - allocations, 0);
+  EXPECT_EQ(waits_of_this_thread() - waits, 0);
 }
 
 }  // namespace
