@@ -5,10 +5,12 @@
 //
 // An element of C is always summed alike: a partial sum for each lane of a register, a pair of
 // columns a step from column 0 on, then sums_of's tree. It doesn't depend on the other rows and
-// columns, on the tile, or on the number of threads.
+// columns, on the tile, or on the number of threads. Where the processor has tile registers, whole
+// products are summed as tiles.h does instead, all of them.
 
 #include <fib/cpu.h>
 #include <fib/cpu/bf16.h>
+#include <fib/cpu/gemm_tiles.h>
 
 namespace fib {
 
@@ -85,8 +87,8 @@ FIB_INLINE void dot_tile(const uint16_t* const* a, const uint16_t* const* b, int
     step([&](const uint16_t* row) { return load_step(row + kWhole, kK - kWhole); });
   for (int i = 0; i < kRows; ++i) {
     for (int j = 0; j < kColumns; j += 4) {
-      const Quad quad = sums_of(partial[i][j], partial[i][j + 1], partial[i][j + 2],
-                                partial[i][j + 3]);
+      const Quad quad =
+          sums_of(partial[i][j], partial[i][j + 1], partial[i][j + 2], partial[i][j + 3]);
       memcpy(&sums[i][j], &quad, sizeof quad);
     }
   }
@@ -116,6 +118,28 @@ struct Gemm {
   Out* c;
   int64_t rows;
 
+  // What fib_workspace_bytes has to return: never 0 where there are tile registers.
+  static size_t workspace_bytes(int64_t rows) {
+    if constexpr (kHasTiles) {
+      if (may_use_tiles()) return InTiles::workspace_bytes(rows);
+    }
+    return 0;
+  }
+
+  // On the caller's pool. Without a workspace there are no tiles, whatever the number of rows.
+  void run(const FibCall* call) {
+    if constexpr (kHasTiles) {
+      if (call->workspace_bytes > 0 && may_use_tiles())
+        return InTiles{a, b, c, rows, static_cast<uint16_t*>(call->workspace)}.run(call);
+    }
+    // A chunk has at least 2^17 products, a few microseconds of work.
+    const int64_t products = kK * kTileColumns * rows;
+    call->parallel_for(call, kBands, products > 0 ? 1 + (1 << 17) / products : 1, bands, this);
+  }
+
+ private:
+  using InTiles = TileGemm<kN, kK, Out, TileRegisters>;
+
   // Bands of kTileColumns columns of C.
   static constexpr int64_t kBands = (kN + kTileColumns - 1) / kTileColumns;
 
@@ -130,13 +154,6 @@ struct Gemm {
     }
   }
 
-  // On the caller's pool; a chunk has at least 2^17 products, a few microseconds of work.
-  void run(const FibCall* call) {
-    const int64_t products = kK * kTileColumns * rows;
-    call->parallel_for(call, kBands, products > 0 ? 1 + (1 << 17) / products : 1, bands, this);
-  }
-
- private:
   void band(int64_t first, int64_t last, int64_t column) const {
     const int64_t columns = kN - column < kTileColumns ? kN - column : kTileColumns;
     const uint16_t* right[kTileColumns];  // a band at the edge repeats its last row

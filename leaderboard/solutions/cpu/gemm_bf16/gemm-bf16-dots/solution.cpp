@@ -3,11 +3,16 @@
 
 #include <fib/cpu/gemm.h>
 
+using Product = fib::Gemm<FIB_AXIS_N, FIB_AXIS_K, uint16_t>;
+
+extern "C" size_t fib_workspace_bytes(const FibCall* call) {
+  return Product::workspace_bytes(call->inputs[0].shape[0]);
+}
+
 extern "C" int fib_run(const FibCall* call) {
-  fib::Gemm<FIB_AXIS_N, FIB_AXIS_K, uint16_t> gemm{
-      static_cast<const uint16_t*>(call->inputs[0].data),
-      static_cast<const uint16_t*>(call->inputs[1].data),
-      static_cast<uint16_t*>(call->outputs[0].data), call->inputs[0].shape[0]};
-  gemm.run(call);
+  Product product{static_cast<const uint16_t*>(call->inputs[0].data),
+                  static_cast<const uint16_t*>(call->inputs[1].data),
+                  static_cast<uint16_t*>(call->outputs[0].data), call->inputs[0].shape[0]};
+  product.run(call);
   return 0;
 }
