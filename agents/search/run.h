@@ -31,7 +31,7 @@ struct Staging {
   double control_share = 0.05;  // of the duplicates, timed as A/A controls
   // A new best by more than noise is confirmed at once, if so many candidates have gone by since
   // the last time; and not more often than that in all.
-  int64_t confirm_interval = 25;
+  int64_t confirm_interval = 100;
   int64_t most_confirmations = 8;
 
   Json to_json() const;

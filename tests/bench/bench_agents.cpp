@@ -1,5 +1,5 @@
-// What the search itself costs a candidate: the key of its code, and a screening of a call that
-// takes next to nothing, with all that is around it.
+// What the search itself costs a candidate: the key of its code, and a screening, a race and a
+// judgement of calls that take next to nothing, with all that is around them.
 
 #include <benchmark/benchmark.h>
 
@@ -72,33 +72,73 @@ void key_of_a_shared_object(benchmark::State& state) {
 }
 BENCHMARK(key_of_a_shared_object)->Unit(benchmark::kMicrosecond);
 
+// The bench on this machine's processors, over workloads of so many rows; the candidate is the
+// baseline once more, so that all workloads have to be looked at.
+class HostBench {
+ public:
+  explicit HostBench(std::vector<int64_t> rows) {
+    LiveBenchOptions options{.runner = *runner_,
+                             .devices = runner_->devices(),
+                             .problems = {},
+                             .baseline = solution_,
+                             .evaluation = {.measure = {.seed = 1}},
+                             .expected = expected_,
+                             .store = *store_};
+    for (const int64_t batch : rows) {
+      Workload workload;
+      workload.uuid = std::to_string(batch);
+      workload.axes = {{"batch_size", batch}};
+      options.problems.push_back(must(fib::bind(small_rmsnorm(), workload)));
+    }
+    options.screening.max_samples = options.screening.min_samples = 8;
+    bench_ = must(make_live_bench(std::move(options)));
+    built_ = must(bench_->build(solution_));
+  }
+  Screening screen() { return must(bench_->screen(0, solution_, built_)); }
+  Race race(const Screening& screening) {
+    return must(bench_->race(0, solution_, built_, {.rival = {}, .screening = screening}));
+  }
+  Judgement judge() { return must(bench_->judge(0, solution_, built_)); }
+
+ private:
+  const std::unique_ptr<Runner> runner_ = make_cpu_runner(runner_options());
+  const ScratchFolder folder_;
+  const std::unique_ptr<Store> store_ = must(Store::open(folder_ / "fib.db"));
+  ExpectedCache expected_{{}, 0, size_t{1} << 28};
+  const Solution solution_ = house("cpu/rmsnorm/rmsnorm-plain");
+  std::unique_ptr<Bench> bench_;
+  BuiltCandidate built_;
+};
+
 // Two fresh workers, eight rounds of calls of some microseconds.
 void screening_on_the_host(benchmark::State& state) {
-  const auto runner = make_cpu_runner(runner_options());
-  const ScratchFolder folder;
-  const auto store = must(Store::open(folder / "fib.db"));
-  ExpectedCache expected({}, 0, size_t{1} << 28);
-  const Solution solution = house("cpu/rmsnorm/rmsnorm-plain");
-  Workload workload;
-  workload.axes = {{"batch_size", 7}};
-  LiveBenchOptions options{.runner = *runner,
-                           .devices = runner->devices(),
-                           .problems = {must(fib::bind(small_rmsnorm(), workload))},
-                           .baseline = solution,
-                           .evaluation = {.measure = {.seed = 1}},
-                           .expected = expected,
-                           .store = *store};
-  options.screening.max_samples = options.screening.min_samples = 8;
-  const auto bench = must(make_live_bench(std::move(options)));
-  const BuiltCandidate built = must(bench->build(solution));
+  HostBench bench({7});
   for (auto _ : state) {
-    const Screening screening = must(bench->screen(0, solution, built));
+    const Screening screening = bench.screen();
     if (screening.verdict.status != VerdictStatus::kPassed) {
       state.SkipWithError(screening.verdict.message.c_str());
     }
   }
 }
 BENCHMARK(screening_on_the_host)->Unit(benchmark::kMillisecond)->UseRealTime();
+
+// What a race saves: five workloads looked at briefly, and the same judged in full.
+void race_on_the_host(benchmark::State& state) {
+  HostBench bench({1, 7, 40, 200, 1000});
+  const Screening screening = bench.screen();
+  int64_t workloads = 0;
+  for (auto _ : state) workloads = bench.race(screening).workloads;
+  state.counters["workloads"] = static_cast<double>(workloads);
+}
+BENCHMARK(race_on_the_host)->Unit(benchmark::kMillisecond)->UseRealTime();
+
+void judgement_on_the_host(benchmark::State& state) {
+  HostBench bench({1, 7, 40, 200, 1000});
+  for (auto _ : state) {
+    if (!bench.judge().passed) state.SkipWithError("the house's solution doesn't pass");
+  }
+}
+BENCHMARK(judgement_on_the_host)->Unit(benchmark::kMillisecond)->UseRealTime();
 
 }  // namespace
 }  // namespace fib::agents

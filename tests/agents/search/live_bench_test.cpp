@@ -105,6 +105,32 @@ TEST_F(LiveBenchTest, ARightCandidateIsScreenedJudgedAndConfirmed) {
   EXPECT_EQ(must(bench().screen(0, rows, built)).verdict.status, VerdictStatus::kPassed);
 }
 
+// Whoever is to be beaten here is so slow that it is not a matter of time.
+TEST_F(LiveBenchTest, ARaceLooksAtTheOtherWorkloadsToo) {
+  RaceRequest request{.rival = {.speedup_low = 1e-6, .speedups = {}}};
+  const Solution rows = house_rmsnorm("rmsnorm-rows");
+  request.screening = screen(rows);
+  const Race race = must(bench().race(0, rows, build(rows), request));
+  EXPECT_FALSE(race.is_beaten);
+  EXPECT_EQ(race.workloads, 2);
+  ASSERT_EQ(race.verdicts.size(), 2u);
+  EXPECT_EQ(race.verdicts[1].workload, "rows-40");
+  EXPECT_EQ(race.verdicts[1].status, VerdictStatus::kPassed) << race.verdicts[1].message;
+  EXPECT_LE(race.speedup_low, race.speedup);
+  EXPECT_LE(race.speedup, race.speedup_high);
+  EXPECT_GT(race.behaviour.relative_error, 0.0);
+  EXPECT_GT(race.behaviour.code_bytes, 0);
+  EXPECT_EQ(must(store_->count_verdicts()), 0);
+
+  for (const Solution* broken : {&wrong_, &crashing_}) {
+    const Race failed = must(bench().race(0, *broken, build(*broken), request));
+    EXPECT_FALSE(failed.is_beaten);
+    EXPECT_NE(failed.verdicts.back().status, VerdictStatus::kPassed) << broken->name;
+  }
+  EXPECT_EQ(must(bench().race(0, rows, build(rows), request)).verdicts.back().status,
+            VerdictStatus::kPassed);
+}
+
 TEST_F(LiveBenchTest, AWrongCandidateFailsAtTheFirstLook) {
   const BuiltCandidate built = build(wrong_);
   const Screening screening = must(bench().screen(0, wrong_, built));
