@@ -107,7 +107,7 @@ void add_package_options(CLI::App& command, ExportArgs& args) {
   command
       .add_option("--cpu-level", args.cpu_levels,
                   "Host code for these processors (repeatable): native (default), x86-64-v3, "
-                  "x86-64-v4, x86-64-v4-bf16, portable (these three), none")
+                  "x86-64-v4, x86-64-v4-bf16, x86-64-v4-amx, portable (these four), none")
       ->allow_extra_args(false)
       ->type_name("LEVEL");
   command.add_flag("--archive", args.has_archive, "OUT.tar.zst as well");

@@ -21,7 +21,8 @@ namespace {
 
 constexpr std::string_view kNoLevels = "none";
 constexpr std::string_view kPortable = "portable";
-constexpr const char* kPortableLevels[] = {"x86-64-v4-bf16", "x86-64-v4", "x86-64-v3"};
+constexpr const char* kPortableLevels[] = {"x86-64-v4-amx", "x86-64-v4-bf16", "x86-64-v4",
+                                           "x86-64-v3"};
 
 WinnerPolicy policy_of(const std::string& name) {
   if (name == "conservative") return WinnerPolicy::kConservative;

@@ -87,7 +87,8 @@ TEST_F(Export, AModelNeedsNoEvidenceOfItsOwn) {
   EXPECT_EQ(document.at("architectures"), Json::array());
   const Json portable = fib_json({"export", "--explain", "--model", "fib-tiny-moe", "--cpu-level",
                                   "portable", "--arch", "sm_90a", "--arch", "sm_80"});
-  EXPECT_EQ(portable.at("cpu_levels"), Json::array({"x86-64-v4-bf16", "x86-64-v4", "x86-64-v3"}));
+  EXPECT_EQ(portable.at("cpu_levels"),
+            Json::array({"x86-64-v4-amx", "x86-64-v4-bf16", "x86-64-v4", "x86-64-v3"}));
   EXPECT_EQ(portable.at("architectures"), Json::array({"sm_90a", "sm_80"}));
 }
 

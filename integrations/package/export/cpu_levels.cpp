@@ -13,11 +13,12 @@ namespace {
 
 struct Level {
   std::string_view name, march;
-  std::array<const char*, 2> extensions;
+  std::array<const char*, 4> extensions;
 };
 
-constexpr std::array<Level, 4> kLevels = {{
+constexpr std::array<Level, 5> kLevels = {{
     {"native", "native", {}},
+    {"x86-64-v4-amx", "x86-64-v4", {"-mavx512bf16", "-mavx512vnni", "-mamx-tile", "-mamx-bf16"}},
     {"x86-64-v4-bf16", "x86-64-v4", {"-mavx512bf16", "-mavx512vnni"}},
     {"x86-64-v4", "x86-64-v4", {}},
     {"x86-64-v3", "x86-64-v3", {}},

@@ -11,7 +11,7 @@
 namespace fib {
 
 // Best first, as the run-time library tries them: "native", which runs only on processors like this
-// one, then "x86-64-v4-bf16", "x86-64-v4", "x86-64-v3".
+// one, then "x86-64-v4-amx", "x86-64-v4-bf16", "x86-64-v4", "x86-64-v3".
 std::vector<std::string_view> cpu_level_names();
 
 // Flags of a compile for the level: those of the harness. kInvalidInput for an unknown level,

@@ -192,9 +192,14 @@ bool runs_on(const CpuCode& code, std::string_view flags) {
   __builtin_cpu_init();
   if (level == "x86-64-v3") return __builtin_cpu_supports("x86-64-v3") != 0;
   if (level == "x86-64-v4") return __builtin_cpu_supports("x86-64-v4") != 0;
-  if (level == "x86-64-v4-bf16") {
-    return __builtin_cpu_supports("x86-64-v4") != 0 && __builtin_cpu_supports("avx512bf16") != 0 &&
-           __builtin_cpu_supports("avx512vnni") != 0;
+  const bool has_bf16 = __builtin_cpu_supports("x86-64-v4") != 0 &&
+                        __builtin_cpu_supports("avx512bf16") != 0 &&
+                        __builtin_cpu_supports("avx512vnni") != 0;
+  if (level == "x86-64-v4-bf16") return has_bf16;
+  // A kernel asks for the process's permission to use tiles itself, and does without if refused.
+  if (level == "x86-64-v4-amx") {
+    return has_bf16 && __builtin_cpu_supports("amx-tile") != 0 &&
+           __builtin_cpu_supports("amx-bf16") != 0;
   }
 #endif
   return false;

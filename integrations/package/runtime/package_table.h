@@ -43,7 +43,7 @@ struct CudaCode {
 };
 
 struct CpuCode {
-  const char* level;  // "x86-64-v3", "x86-64-v4", "x86-64-v4-bf16", "native"
+  const char* level;  // "x86-64-v3", "x86-64-v4", "x86-64-v4-bf16", "x86-64-v4-amx", "native"
   int (*run)(const FibCall*);
   size_t (*workspace_bytes)(const FibCall*);  // these three may be null
   size_t (*prepared_bytes)(const FibCall*);

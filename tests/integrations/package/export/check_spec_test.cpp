@@ -51,7 +51,8 @@ TEST(CheckSpec, RefusesNamesAndTargetsThatArentAny) {
   EXPECT_THAT(refusal(spec), HasSubstr("neither for a card nor for a processor"));
   spec.cpu_levels = {"x86-64-v9"};
   EXPECT_THAT(refusal(spec), AllOf(HasSubstr("no processor level 'x86-64-v9'"),
-                                   HasSubstr("native, x86-64-v4-bf16, x86-64-v4, x86-64-v3")));
+                                   HasSubstr("native, x86-64-v4-amx, x86-64-v4-bf16, x86-64-v4, "
+                                             "x86-64-v3")));
   for (const char* architecture : {"sm_9", "sm_120f", "90a", "sm_", "sm_90aa"}) {
     spec = good();
     spec.cuda_architectures = {architecture};
@@ -163,8 +164,9 @@ TEST(TvmFfiNames, AreIdentifiersAndDiffer) {
 }
 
 TEST(CpuLevels, StandBestFirst) {
-  EXPECT_THAT(sorted_cpu_levels({"x86-64-v3", "native", "x86-64-v3", "x86-64-v4-bf16"}),
-              ElementsAre("native", "x86-64-v4-bf16", "x86-64-v3"));
+  EXPECT_THAT(
+      sorted_cpu_levels({"x86-64-v3", "native", "x86-64-v4-bf16", "x86-64-v3", "x86-64-v4-amx"}),
+      ElementsAre("native", "x86-64-v4-amx", "x86-64-v4-bf16", "x86-64-v3"));
 }
 
 }  // namespace

@@ -60,6 +60,7 @@ TEST_F(IsolationTest, EachLevelAndEachSignatureRunsItsOwnInlineFunctions) {
   const Case cases[] = {{"rmsnorm_h128", "x86-64-v3", 3000 + 128 + 1 + 3000},
                         {"rmsnorm_h128", "x86-64-v4", 4000 + 128 + 1 + 4000},
                         {"rmsnorm_h128", "x86-64-v4-bf16", 4000 + 128 + 1 + 4000},
+                        {"rmsnorm_h128", "x86-64-v4-amx", 4000 + 128 + 1 + 4000},
                         {"rmsnorm_h256", "x86-64-v3", 3000 + 256 + 1 + 3000}};
   std::vector<CpuObject> made;
   std::vector<fs::path> files;

@@ -46,6 +46,14 @@ TEST(Package, ChoosesTheBestLevelThatRuns) {
   EXPECT_FALSE(runs_on(code, "sse2"));
 }
 
+TEST(Package, AsksTheProcessorForTheTileLevel) {
+  const std::string flags = host_processor().flags;
+  const bool has_all =
+      has_processor_flag(flags, "avx512_bf16") && has_processor_flag(flags, "avx512_vnni") &&
+      has_processor_flag(flags, "amx_tile") && has_processor_flag(flags, "amx_bf16");
+  EXPECT_EQ(runs_on({.level = "x86-64-v4-amx"}, ""), has_all);
+}
+
 TEST(Package, FindsOpsByNameAndParameters) {
   const OpenPackage package;
   const fib_kernels_op* own = package.find();
