@@ -285,9 +285,10 @@ Json parent_to_json(const FeedbackSource& source) {
     if (record.speedup > 0.0 && source.speedup > 0.0) {
       json["speedup"] = source.speedup / record.speedup;
     }
-    const Json resources = resources_to_json(record.behaviour);
-    if (!resources.is_null()) json["resources"] = resources;
   }
+  const Json resources = resources_to_json(source.parent_record ? source.parent_record->behaviour
+                                                                : source.parent_behaviour);
+  if (!resources.is_null()) json["resources"] = resources;
   json["diff"] = diff_to_json(*source.parent, source.solution);
   return json;
 }
@@ -303,6 +304,24 @@ const Verdict* most_to_gain(const std::vector<Verdict>& verdicts) {
   const auto most = std::ranges::max_element(
       timed, {}, [](const Verdict* verdict) { return time_to_gain(*verdict); });
   return most == timed.end() ? nullptr : *most;
+}
+
+FeedbackSource source_of_verdict(const Solution& solution, const Verdict& verdict) {
+  FeedbackSource source{.solution = solution};
+  source.verdicts = {verdict};
+  source.compiles = verdict.status != VerdictStatus::kCompileError;
+  source.speedup = verdict.speedup.value_or(0.0);
+  source.speedup_low = verdict.speedup_low.value_or(0.0);
+  source.speedup_high = verdict.speedup_high.value_or(0.0);
+  // The log has more than the compiler's words, also what ran printed. Of what compiled only
+  // warnings can be meant, and errors are another's: an incumbent's that wasn't built.
+  const std::vector<CompileMessage> messages = read_compile_log(verdict.log);
+  const bool are_warnings =
+      !messages.empty() && std::ranges::all_of(messages, [](const CompileMessage& message) {
+        return message.severity == CompileMessage::Severity::kWarning;
+      });
+  if (!source.compiles || are_warnings) source.build_log = verdict.log;
+  return source;
 }
 
 Json make_feedback(const FeedbackSource& source) {

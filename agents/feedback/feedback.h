@@ -34,11 +34,15 @@ struct FeedbackSource {
   // The parent's, to tell what the change did.
   const Solution* parent = nullptr;
   std::optional<CandidateRecord> parent_record;
+  Behaviour parent_behaviour;  // where there is no record of it
 };
 
 // Of those that passed and were timed, the one where, as traffic weighs it, most time is left above
 // the roofline's floor: whose kernels and counters are shown. Null: none was timed.
 const Verdict* most_to_gain(const std::vector<Verdict>& verdicts);
+
+// Of one verdict that is stored: what it says by itself, without counters and the parent.
+FeedbackSource source_of_verdict(const Solution& solution, const Verdict& verdict);
 
 // The document that is stored with a candidate and given to proposers (docs/agents.md describes it).
 Json make_feedback(const FeedbackSource& source);

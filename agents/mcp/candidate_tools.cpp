@@ -2,7 +2,7 @@
 
 #include <fmt/format.h>
 
-#include "agents/feedback/feedback.h"
+#include "agents/mcp/feedback_views.h"
 #include "agents/mcp/schema.h"
 #include "agents/mcp/tools.h"
 #include "agents/mcp/views.h"
@@ -13,7 +13,6 @@ namespace {
 
 constexpr int64_t kMostWorkloads = 10'000;
 constexpr int64_t kUsualProfile = 4;  // workloads: enough for a best, a worst and what lies between
-constexpr size_t kMostProfileBytes = 12'000;
 constexpr TextLimit kLogLimit{.lines = 80, .bytes = 8000};
 
 Json with(Json properties, const Json& more) {
@@ -139,13 +138,14 @@ Tool compare_tool(Workbench& workbench, const Folders& folders) {
 
 Result<ToolAnswer> profile(Workbench& workbench, const Folders& folders, const Json& arguments,
                            const ToolCall& call) {
-  Json feedback =
+  const ProfileReport report =
       FIB_TRY(workbench.profile({.solution = FIB_TRY(read_candidate(arguments, folders, workbench)),
                                  .signature = arguments.value("signature", ""),
-                                 .limit = arguments.value("limit", kUsualProfile)},
+                                 .parent = arguments.value("against", ""),
+                                 .limit = arguments.value("limit", kUsualProfile),
+                                 .wants_counters = arguments.value("counters", false)},
                                 call));
-  std::string text = agents::feedback_in_words(feedback, kMostProfileBytes);
-  return ToolAnswer{.structured = std::move(feedback), .text = std::move(text)};
+  return ToolAnswer{.structured = profile_to_json(report), .text = profile_in_words(report)};
 }
 
 Tool profile_tool(Workbench& workbench, const Folders& folders) {
@@ -156,20 +156,27 @@ Tool profile_tool(Workbench& workbench, const Folders& folders) {
       {"maximum", kMostWorkloads},
       {"description",
        fmt::format("At most so many workloads a signature; default: {}", kUsualProfile)}};
+  properties["against"] = {
+      {"type", "string"},
+      {"minLength", 1},
+      {"description",
+       "What it was made from: a solution's name or key, 'best' or 'house'. They are timed side by "
+       "side, and the difference of speed, resources and sources is told; slower than without"}};
+  properties["counters"] = {
+      {"type", "boolean"},
+      {"description",
+       "Also read the device's counters (bytes moved, occupancy, bank conflicts, what warps wait "
+       "for): on cuda, with Nsight Compute, in a second, slower run; default: false"}};
   return {.name = "profile",
           .title = "Profile a solution",
           .description =
-              "What to improve next: compile and measure coarsely, and tell where the time goes "
-              "against the roofline, by workload and kernel; of what is wrong, where and how. Device "
-              "counters are `fib profile`'s.",
+              "What to improve next: compile, measure coarsely (quick; the verdicts are stored), "
+              "and tell where the time goes against the roofline, by workload and kernel; "
+              "registers, spills, shared memory and code size; what the compiler did that costs "
+              "time; of what is wrong, where and how. With `against`, what a change did; with "
+              "`counters`, what the device counted. What doesn't compile isn't measured.",
           .input_schema = object_schema(std::move(properties)),
-          .output_schema = {{"type", "object"},
-                            {"properties",
-                             {{"version", {{"type", "integer"}}},
-                              {"solution", {{"type", "string"}}},
-                              {"outcome", {{"type", "string"}}},
-                              {"workloads", {{"type", "object"}}}}},
-                            {"required", {"version", "solution", "outcome", "workloads"}}},
+          .output_schema = profile_schema(),
           .pace = Tool::Pace::kSlow,
           .effect = Tool::Effect::kAdds,
           .run = [&workbench, folders](const Json& arguments, const ToolCall& call) {

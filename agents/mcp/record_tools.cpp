@@ -4,6 +4,7 @@
 
 #include <set>
 
+#include "agents/mcp/feedback_views.h"
 #include "agents/mcp/schema.h"
 #include "agents/mcp/tools.h"
 #include "agents/mcp/views.h"
@@ -90,15 +91,17 @@ Tool explain_verdict_tool(Workbench& workbench) {
       .title = "Explain a verdict",
       .description =
           "One verdict in full: status and reason, the outputs' errors with the first wrong "
-          "index and a histogram, times by mode, the roofline, the kernels that ran, the log.",
+          "index and a histogram, times by mode, the roofline, the kernels that ran, what the "
+          "compiler said; and in words, as `profile` has it, what to look at.",
       .input_schema = object_schema(
           {{"id", {{"type", "integer"}, {"minimum", 1}, {"description", "The verdict's number"}}}},
           {"id"}),
       .output_schema = verdict_explanation_schema(),
       .run = [&workbench](const Json& arguments, const ToolCall&) -> Result<ToolAnswer> {
         const Verdict verdict = FIB_TRY(workbench.verdict(arguments["id"].get<int64_t>()));
-        return ToolAnswer{.structured = verdict_explanation(verdict),
-                          .text = verdict_page(verdict)};
+        const Solution solution = FIB_TRY(workbench.find_solution(verdict.solution_key));
+        return ToolAnswer{.structured = verdict_explanation(verdict, solution),
+                          .text = verdict_page(verdict, solution)};
       }};
 }
 

@@ -14,7 +14,6 @@ namespace {
 
 constexpr size_t kMostRows = 50;
 constexpr size_t kMostTextRows = 12;
-constexpr size_t kMostKernels = 16;
 constexpr size_t kMostErrors = 10;
 constexpr TextLimit kMessageLimit{.lines = 8, .bytes = 800};
 
@@ -32,15 +31,6 @@ double median_ns(const Verdict& verdict) {
   return cold == nullptr ? 0.0 : cold->latency_ns.median;
 }
 
-// The output that is most in need of attention.
-const OutputVerdict* worst_output(const Verdict& verdict) {
-  const auto rank = [](const OutputVerdict& output) {
-    return std::pair(!output.passed, output.honest_ratio);
-  };
-  const auto worst = std::ranges::max_element(verdict.outputs, {}, rank);
-  return worst == verdict.outputs.end() ? nullptr : &*worst;
-}
-
 Json pair_to_json(const Verdict& verdict) {
   Json pair{{"incumbent", verdict.incumbent},
             {"result", paired_result_name(verdict.paired)},
@@ -52,38 +42,6 @@ Json pair_to_json(const Verdict& verdict) {
                  {"speedup_high", verdict.speedup_high.value_or(0.0)}});
   }
   return pair;
-}
-
-Json output_to_json(const OutputVerdict& output) {
-  return {{"name", output.name},
-          {"passed", output.passed},
-          {"error_over_honest", number_to_json(output.honest_ratio)},
-          {"relative_rms_error", number_to_json(output.stats.relative_rms_error())},
-          {"max_absolute_error", number_to_json(output.stats.max_absolute_error)},
-          {"max_error_of_row_scale", number_to_json(output.stats.max_normalised_error)},
-          {"elements", output.stats.count},
-          {"elements_over_bound", output.stats.elements_over_bound},
-          {"nonfinite_mismatches", output.stats.nonfinite_mismatches},
-          {"first_bad_index", output.stats.first_bad_index},
-          {"error_histogram", output.stats.histogram}};
-}
-
-Json timing_to_json(const ModeSummary& timing) {
-  return {{"mode", timing_mode_name(timing.mode)},
-          {"median_ns", timing.latency_ns.median},
-          {"low_ns", timing.latency_ns.low},
-          {"high_ns", timing.latency_ns.high},
-          {"samples", timing.samples},
-          {"throttled", timing.throttled}};
-}
-
-Json kernel_to_json(const KernelShare& kernel) {
-  return {{"name", shortened(kernel.name, {.lines = 1, .bytes = 300})},
-          {"share", kernel.share},
-          {"registers", kernel.registers},
-          {"shared_bytes", kernel.shared_bytes},
-          {"grid", {kernel.grid[0], kernel.grid[1], kernel.grid[2]}},
-          {"block", {kernel.block[0], kernel.block[1], kernel.block[2]}}};
 }
 
 std::string status_in_words(const Verdict& verdict) {
@@ -112,6 +70,14 @@ std::map<std::string, PairedSummary> summaries_of(const EvaluationReport& report
 }
 
 }  // namespace
+
+const OutputVerdict* worst_output(const Verdict& verdict) {
+  const auto rank = [](const OutputVerdict& output) {
+    return std::pair(!output.passed, output.honest_ratio);
+  };
+  const auto worst = std::ranges::max_element(verdict.outputs, {}, rank);
+  return worst == verdict.outputs.end() ? nullptr : &*worst;
+}
 
 Json verdict_row(const Verdict& verdict) {
   Json row{{"id", verdict.id},
@@ -145,7 +111,7 @@ Json verdict_row_schema() {
           {"required", {"id", "signature", "axes", "status", "reason"}}};
 }
 
-std::string verdict_line(const Verdict& verdict) {
+std::string verdict_headline(const Verdict& verdict) {
   std::string line = fmt::format("verdict {}: {} {} {}", verdict.id, verdict.signature,
                                  verdict.axes.dump(), status_in_words(verdict));
   if (const double median = median_ns(verdict); median > 0.0) {
@@ -158,93 +124,13 @@ std::string verdict_line(const Verdict& verdict) {
     line += fmt::format(", {:.3f}x against {} ({})", *verdict.speedup, verdict.incumbent,
                         paired_result_name(verdict.paired));
   }
-  if (!verdict.message.empty()) {
-    line += "\n  " + shortened(verdict.message, {.lines = 3, .bytes = 400});
-  }
   return line;
 }
 
-Json verdict_explanation(const Verdict& verdict) {
-  Json document = verdict_row(verdict);
-  document["solution"] = verdict.solution;
-  document["solution_key"] = verdict.solution_key;
-  document["device"] = verdict.device.name;
-  document["architecture"] = verdict.device.architecture;
-  Json outputs = Json::array();
-  for (const OutputVerdict& output : verdict.outputs) outputs.push_back(output_to_json(output));
-  document["outputs"] = std::move(outputs);
-  const OutputVerdict* worst = worst_output(verdict);
-  document["worst_output"] = worst == nullptr ? "" : worst->name;
-  Json timings = Json::array();
-  for (const ModeSummary& timing : verdict.timings) timings.push_back(timing_to_json(timing));
-  document["timings"] = std::move(timings);
-  document["roofline"] = {{"bytes", verdict.roofline.bytes},
-                          {"operations", verdict.roofline.flops},
-                          {"floor_ns", verdict.roofline.floor_ns},
-                          {"bound", verdict.roofline.bound},
-                          {"fraction", verdict.roofline.fraction}};
-  Json kernels = Json::array();
-  for (const KernelShare& kernel : verdict.kernels) {
-    if (kernels.size() < kMostKernels) kernels.push_back(kernel_to_json(kernel));
-  }
-  document["kernels"] = std::move(kernels);
-  document["workspace_bytes"] = verdict.workspace_bytes;
-  document["prepare_ns"] = verdict.prepare_ns;
-  document["build_ms"] = verdict.build_ms;
-  document["log"] = shortened(verdict.log, {});
-  document["timestamp"] = verdict.timestamp;
-  return document;
-}
-
-Json verdict_explanation_schema() {
-  Json schema = verdict_row_schema();
-  schema["properties"].update({{"solution", kString},
-                               {"solution_key", kString},
-                               {"device", kString},
-                               {"architecture", kString},
-                               {"outputs", list_schema(kObject)},
-                               {"worst_output", kString},
-                               {"timings", list_schema(kObject)},
-                               {"roofline", kObject},
-                               {"kernels", list_schema(kObject)},
-                               {"workspace_bytes", kInteger},
-                               {"prepare_ns", kNumber},
-                               {"build_ms", kNumber},
-                               {"log", kString},
-                               {"timestamp", kString}});
-  for (const char* name : {"solution", "outputs", "worst_output", "timings", "roofline", "log"}) {
-    schema["required"].push_back(name);
-  }
-  return schema;
-}
-
-std::string verdict_page(const Verdict& verdict) {
-  std::string text =
-      fmt::format("{} on {}\n{}\n", verdict.solution, verdict.device.name, verdict_line(verdict));
-  if (const OutputVerdict* worst = worst_output(verdict)) {
-    text += fmt::format("worst output '{}': error {:.3g}x an honest implementation's", worst->name,
-                        worst->honest_ratio);
-    if (worst->stats.first_bad_index >= 0) {
-      text += fmt::format(
-          "; {} of {} elements over the bound, {} NaN or Inf mismatches, the first "
-          "at row-major index {}",
-          worst->stats.elements_over_bound, worst->stats.count, worst->stats.nonfinite_mismatches,
-          worst->stats.first_bad_index);
-    }
-    text += "\n";
-  }
-  for (const ModeSummary& timing : verdict.timings) {
-    text +=
-        fmt::format("{}: {} ({} to {})\n", timing_mode_name(timing.mode),
-                    time_in_words(timing.latency_ns.median), time_in_words(timing.latency_ns.low),
-                    time_in_words(timing.latency_ns.high));
-  }
-  if (verdict.roofline.floor_ns > 0.0) {
-    text += fmt::format("roofline: at least {}, {} bound\n",
-                        time_in_words(verdict.roofline.floor_ns), verdict.roofline.bound);
-  }
-  if (!verdict.log.empty()) text += shortened(verdict.log, {.lines = 30, .bytes = 3000});
-  return text;
+std::string verdict_line(const Verdict& verdict) {
+  if (verdict.message.empty()) return verdict_headline(verdict);
+  return fmt::format("{}\n  {}", verdict_headline(verdict),
+                     shortened(verdict.message, {.lines = 3, .bytes = 400}));
 }
 
 Json evaluation_to_json(const EvaluationReport& report) {

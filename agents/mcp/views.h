@@ -14,12 +14,10 @@ namespace fib::mcp {
 // A row: id, workload, status, time, error, roofline, pair.
 Json verdict_row(const Verdict& verdict);
 Json verdict_row_schema();
-std::string verdict_line(const Verdict& verdict);  // one line of text
-
-// One verdict in full.
-Json verdict_explanation(const Verdict& verdict);
-Json verdict_explanation_schema();
-std::string verdict_page(const Verdict& verdict);
+std::string verdict_headline(const Verdict& verdict);  // one line of text
+std::string verdict_line(const Verdict& verdict);      // with the message below
+// The output that is most in need of attention; null: it has none.
+const OutputVerdict* worst_output(const Verdict& verdict);
 
 // Those that failed first; of more than a bounded number the rest is counted in `omitted`.
 Json evaluation_to_json(const EvaluationReport& report);

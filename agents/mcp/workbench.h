@@ -43,7 +43,18 @@ struct EvaluationReport {
 struct ProfileRequest {
   Solution solution;
   std::string signature;  // empty: what the solution is written for
+  std::string parent;     // as `incumbent` above: to tell what the change did
   int64_t limit = 0;      // workloads a signature; 0: all
+  bool wants_counters = false;
+};
+
+struct ProfileReport {
+  Json feedback;                              // agents/feedback/feedback.h
+  std::string counters_reason;                // why there are no counters; empty: they were read
+  std::vector<std::string> counters_missing;  // what of them could not be read, and why
+  std::vector<int64_t> verdicts;              // stored ones of before too
+  std::vector<Error> errors;                  // why it, or a workload, couldn't be measured
+  bool is_interrupted = false;
 };
 
 class Workbench {
@@ -56,8 +67,8 @@ class Workbench {
                                                  const std::string& signature) = 0;
   virtual Result<EvaluationReport> evaluate(const EvaluationRequest& request,
                                             const ToolCall& call) = 0;
-  // Builds it and measures it coarsely: the document of agents/feedback/feedback.h.
-  virtual Result<Json> profile(const ProfileRequest& request, const ToolCall& call) = 0;
+  // Builds it, and measures coarsely what compiles.
+  virtual Result<ProfileReport> profile(const ProfileRequest& request, const ToolCall& call) = 0;
   virtual Result<std::vector<BoardRow>> board(const std::string& signature) = 0;
   virtual Result<Verdict> verdict(int64_t id) = 0;
 };

@@ -45,6 +45,25 @@ Result<std::optional<std::string>> leader_key(const IncumbentSearch& search, con
   return other_board;
 }
 
+}  // namespace
+
+Result<Solution> find_solution(const Context& context, const std::string& who) {
+  if (std::filesystem::exists(who)) return read_solution(who);
+  return find_known_solution(context, who);
+}
+
+Result<Solution> find_known_solution(const Context& context, const std::string& who) {
+  if (std::filesystem::exists(context.store_file)) {  // looking makes no file
+    const auto store = FIB_TRY(Store::open(context.store_file));
+    auto stored = store->solution(who);
+    if (stored || stored.error().code != ErrorCode::kNotFound) return stored;
+  }
+  for (Solution& solution : FIB_TRY(read_solutions_below(context.home.solutions()))) {
+    if (solution.name == who) return std::move(solution);
+  }
+  return fail(ErrorCode::kNotFound, "there is no such solution", who, kRemedy);
+}
+
 Result<Solution> find_incumbent(const IncumbentSearch& search, const Solution& candidate,
                                 const Signature& signature) {
   if (search.who == kHouse) return house_incumbent(search, candidate, signature);
@@ -77,25 +96,6 @@ Result<Solution> find_incumbent(const IncumbentSearch& search, const Solution& c
                 search.who, support.remedy);
   }
   return solution;
-}
-
-}  // namespace
-
-Result<Solution> find_solution(const Context& context, const std::string& who) {
-  if (std::filesystem::exists(who)) return read_solution(who);
-  return find_known_solution(context, who);
-}
-
-Result<Solution> find_known_solution(const Context& context, const std::string& who) {
-  if (std::filesystem::exists(context.store_file)) {  // looking makes no file
-    const auto store = FIB_TRY(Store::open(context.store_file));
-    auto stored = store->solution(who);
-    if (stored || stored.error().code != ErrorCode::kNotFound) return stored;
-  }
-  for (Solution& solution : FIB_TRY(read_solutions_below(context.home.solutions()))) {
-    if (solution.name == who) return std::move(solution);
-  }
-  return fail(ErrorCode::kNotFound, "there is no such solution", who, kRemedy);
 }
 
 void find_incumbents(const IncumbentSearch& search, std::vector<EvaluationJob>& jobs,

@@ -29,6 +29,9 @@ struct IncumbentSearch {
   const std::string& who;
 };
 
+Result<Solution> find_incumbent(const IncumbentSearch& search, const Solution& candidate,
+                                const Signature& signature);
+
 // Gives each job (of one signature) its incumbent. A job that finds none is taken out, with the
 // reason in `errors`.
 void find_incumbents(const IncumbentSearch& search, std::vector<EvaluationJob>& jobs,

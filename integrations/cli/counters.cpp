@@ -70,13 +70,14 @@ std::vector<std::pair<std::string, std::string>> environment(const Context& cont
   return variables;
 }
 
-Result<void> run(ChildOptions options) {
+Result<void> run(ChildOptions options, const std::function<bool()>& cancelled) {
   const InterruptGuard interrupt;
   const Deadline deadline = deadline_in(kTimeout);
   const auto child = FIB_TRY(ChildProcess::start(std::move(options)));
   while (!child->wait_until(deadline_in(kPatience))) {
     const bool is_late = std::chrono::steady_clock::now() >= deadline;
-    if (!is_late && !interrupt.requested()) continue;
+    const bool is_unwanted = interrupt.requested() || (cancelled && cancelled());
+    if (!is_late && !is_unwanted) continue;
     child->kill();
     return fail(ErrorCode::kTimeout,
                 is_late ? fmt::format("not done after {:g} s", kTimeout) : "interrupted", "ncu");
@@ -103,7 +104,8 @@ Result<CounterReport> read_counters(const CountersRequest& request) {
                  .arguments = ncu_arguments({.kernels = kernels,
                                              .report = report,
                                              .command = submit_command(request, folder.path())}),
-                 .environment = environment(request.context, folder.path())}));
+                 .environment = environment(request.context, folder.path())},
+                request.cancelled));
   auto text = read_file(report);
   if (!text) return fail(ErrorCode::kEnvironment, "ncu wrote no report", ncu.string());
   return read_ncu_report(*text);

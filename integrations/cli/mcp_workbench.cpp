@@ -4,9 +4,8 @@
 
 #include <map>
 
-#include "agents/feedback/feedback.h"
 #include "integrations/cli/contenders.h"
-#include "integrations/cli/submission.h"
+#include "integrations/cli/solution_profile.h"
 
 namespace fib {
 
@@ -14,15 +13,25 @@ namespace {
 
 // A family's instances differ by their const axes: what compiles for a few compiles for most.
 constexpr size_t kMostBuilds = 4;
-// Where there is no card to compile for.
-constexpr const char* kUsualCard = "sm_90a";
 
 // How far a measurement is, as a share of its own: what a client is told has to grow.
 double stage_share(const std::string& stage) {
-  static const std::map<std::string, double> kShares = {
-      {"build", 0.05}, {"reference", 0.2}, {"measure", 0.4}, {"pair", 0.6}, {"confirm", 0.8}};
+  static const std::map<std::string, double> kShares = {{"build", 0.05},  {"reference", 0.2},
+                                                        {"measure", 0.4}, {"pair", 0.6},
+                                                        {"confirm", 0.8}, {"counters", 0.05}};
   const auto share = kShares.find(stage);
   return share == kShares.end() ? 0.0 : share->second;
+}
+
+// `more`: what is to be done behind the measurements, counted as so many of them.
+EvaluationWatch watch_of(const mcp::ToolCall& call, int64_t more = 0) {
+  return {.on_progress =
+              [&call, more](const EvaluationProgress& now) {
+                call.on_progress({.done = static_cast<double>(now.done) + stage_share(now.stage),
+                                  .total = static_cast<double>(now.total + more),
+                                  .message = fmt::format("{}: {}", now.stage, now.label)});
+              },
+          .cancelled = call.cancelled};
 }
 
 class CommandWorkbench : public mcp::Workbench {
@@ -40,11 +49,10 @@ class CommandWorkbench : public mcp::Workbench {
                                               const std::string& signature) override {
     const SubmissionScope scope =
         FIB_TRY(submission_scope(context_, solution, SubmissionArgs{.signature = signature}));
-    const std::vector<DeviceInfo> devices = scope.runner->devices();
+    const std::string architecture = build_architecture(*scope.runner);
     std::vector<mcp::BuildReport> reports;
     for (const SignaturePtr& fitting : scope.signatures) {
       if (reports.size() == kMostBuilds) break;
-      const std::string architecture = devices.empty() ? kUsualCard : devices.front().architecture;
       const BuildOutcome outcome = FIB_TRY(scope.runner->build(
           {.solution = solution, .signature = *fitting, .architecture = architecture}));
       mcp::BuildReport report{.signature = fitting->name,
@@ -69,15 +77,8 @@ class CommandWorkbench : public mcp::Workbench {
     args.workloads.limit = request.limit;
     args.measure.is_quick = request.is_quick;
     args.measure.is_forced = request.is_forced;
-    const EvaluationTotals totals = FIB_TRY(measure_submission(
-        context_, request.solution, args,
-        {.on_progress =
-             [&call](const EvaluationProgress& now) {
-               call.on_progress({.done = static_cast<double>(now.done) + stage_share(now.stage),
-                                 .total = static_cast<double>(now.total),
-                                 .message = fmt::format("{}: {}", now.stage, now.label)});
-             },
-         .cancelled = call.cancelled}));
+    const EvaluationTotals totals =
+        FIB_TRY(measure_submission(context_, request.solution, args, watch_of(call)));
     const auto store = FIB_TRY(Store::open(context_.store_file));
     mcp::EvaluationReport report{
         .pairs = totals.pairs, .errors = totals.errors, .is_interrupted = totals.is_interrupted};
@@ -85,24 +86,25 @@ class CommandWorkbench : public mcp::Workbench {
     return report;
   }
 
-  Result<Json> profile(const mcp::ProfileRequest& request, const mcp::ToolCall& call) override {
-    agents::FeedbackSource source{.solution = request.solution};
-    for (const mcp::BuildReport& build : FIB_TRY(check(request.solution, request.signature))) {
-      // What one instance's build says, those of the others say too.
-      if (source.build_log.empty() || (source.compiles && !build.compiles)) {
-        source.build_log = build.log;
-      }
-      source.compiles = source.compiles && build.compiles;
-    }
-    if (source.compiles) {
-      source.verdicts = FIB_TRY(evaluate({.solution = request.solution,
-                                          .signature = request.signature,
-                                          .limit = request.limit,
-                                          .is_quick = true},
-                                         call))
-                            .verdicts;
-    }
-    return agents::make_feedback(source);
+  Result<mcp::ProfileReport> profile(const mcp::ProfileRequest& request,
+                                     const mcp::ToolCall& call) override {
+    using Counters = ProfileOptions::Counters;
+    ProfileOptions options{
+        .submission = {.signature = request.signature,
+                       .against = FIB_TRY(known_incumbent(request.parent))},
+        .counters = request.wants_counters ? Counters::kRead : Counters::kLeaveOut,
+        .watch = watch_of(call, request.wants_counters ? 1 : 0)};
+    options.submission.workloads.limit = request.limit;
+    options.submission.measure.is_quick = true;
+    SolutionProfile profile = FIB_TRY(profile_solution(context_, request.solution, options));
+    mcp::ProfileReport report{.feedback = std::move(profile.feedback),
+                              .counters_reason = std::move(profile.counters_reason),
+                              .counters_missing = std::move(profile.counters_missing),
+                              .verdicts = std::move(profile.totals.ids),
+                              .errors = std::move(profile.totals.errors),
+                              .is_interrupted = profile.totals.is_interrupted};
+    if (profile.trouble) report.errors.push_back(*std::move(profile.trouble));
+    return report;
   }
 
   Result<std::vector<BoardRow>> board(const std::string& signature) override {

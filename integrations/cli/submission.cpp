@@ -127,7 +127,7 @@ Result<SubmissionScope> submission_scope(const Context& context, const Solution&
   if (args.leaves_instances_open()) {
     auto chosen = default_instances(solution, *scope.runner, scope.signatures);
     if (chosen.size() < scope.signatures.size()) {
-      context.err << instances_note(solution, chosen, "--signature") << "\n";
+      scope.note = instances_note(solution, chosen, "--signature");
     }
     scope.signatures = std::move(chosen);
   }
@@ -138,6 +138,7 @@ Result<EvaluationTotals> measure_submission(const Context& context, const Soluti
                                             const SubmissionArgs& args, EvaluationWatch watch) {
   const EvaluationOptions options = FIB_TRY(evaluation_options(args.measure));
   const SubmissionScope scope = FIB_TRY(submission_scope(context, solution, args));
+  if (!scope.note.empty()) context.err << scope.note << "\n";
   Runner& runner = *FIB_TRY(find_runner(scope.runners, scope.runner->target()));
   std::vector<EvaluationJob> jobs;
   std::vector<Error> errors, without_workloads;

@@ -28,6 +28,7 @@ struct SubmissionScope {
   std::vector<std::unique_ptr<Runner>> runners;
   Runner* runner = nullptr;  // of the solution's target; it may not be available here
   std::vector<SignaturePtr> signatures;
+  std::string note;  // for people, where these aren't all that it is written for
 };
 Result<SubmissionScope> submission_scope(const Context& context, const Solution& solution,
                                          const SubmissionArgs& args);

@@ -39,10 +39,11 @@ class Profile : public FibUser {
 TEST_F(Profile, SaysWhereTheTimeGoes) {
   const Finished finished = fib(profile());
   ASSERT_EQ(finished.code, 0) << finished.out << finished.err;
-  EXPECT_THAT(finished.out,
-              AllOf(HasSubstr("# mine: right on 2 of 2 workloads"),
-                    HasSubstr("## Time, over 2 workloads"), HasSubstr("## Accuracy"),
-                    HasSubstr("counters: not read: they are read on the target cuda only")));
+  EXPECT_THAT(
+      finished.out,
+      AllOf(HasSubstr("# mine: right on 2 of 2 workloads"), HasSubstr("## Time, over 2 workloads"),
+            HasSubstr("## Accuracy"), HasSubstr("## The binary\n"), HasSubstr(" bytes of code\n"),
+            HasSubstr("counters: not read: they are read on the target cuda only")));
   EXPECT_EQ(fib_json({"show", "1"}).at("status"), "PASSED") << "the verdicts are stored";
 }
 
@@ -65,20 +66,45 @@ TEST_F(Profile, QuotesWhatDoesNotCompile) {
   EXPECT_EQ(finished.code, 1) << finished.err;
   EXPECT_THAT(finished.out,
               AllOf(HasSubstr("# mine: it doesn't compile"), HasSubstr("solution.cpp:2: error: "),
-                    HasSubstr(">    2 | int wrong = undefined_name;")));
+                    HasSubstr(">    2 | int wrong = undefined_name;"),
+                    HasSubstr("counters: not read: it doesn't compile")));
+  EXPECT_EQ(fib({"show", "1"}).code, 2) << "there is nothing to judge";
+
+  const auto lines = fib_json_lines(profile({"--against", "house"}), 1);
+  ASSERT_EQ(lines.size(), 1u);
+  EXPECT_EQ(lines[0].at("feedback").at("outcome"), "compile-error");
+  EXPECT_THAT(std::string(lines[0].at("feedback").at("parent").at("name")), HasSubstr("rmsnorm-"));
 }
 
 TEST_F(Profile, ComparesWithAnother) {
   const Finished finished = fib(profile({"--against", "house"}));
   ASSERT_EQ(finished.code, 0) << finished.out << finished.err;
   EXPECT_THAT(finished.out, AllOf(HasSubstr("## Against its parent rmsnorm-"),
-                                  HasSubstr("solution.cpp: "), HasSubstr("```diff")));
+                                  HasSubstr("x its speed; the parent's was 1.000x"),
+                                  HasSubstr("the parent's binary: "), HasSubstr("solution.cpp: "),
+                                  HasSubstr("```diff")));
+  EXPECT_EQ(fib(profile({"--against", "nobody"})).code, 2);
+}
+
+TEST_F(Profile, WithoutACardTellsWhatTheBuildSays) {
+  ASSERT_EQ(fib({"solution", "new", "cu", "--signature", "rmsnorm_h4096", "--target", "cuda"}).code,
+            0);
+  const Finished finished = fib({"profile", "cu", "--signature", "rmsnorm_h4096", "--limit", "1",
+                                 "--quick", "--against", "house"});
+  if (finished.code == 0) GTEST_SKIP() << "there is a card";
+  if (finished.out.empty()) GTEST_SKIP() << "no NVRTC: " << finished.err;
+  EXPECT_EQ(finished.code, 3) << finished.err;
+  EXPECT_THAT(finished.out,
+              AllOf(HasSubstr("# cu: it compiles; not yet judged"), HasSubstr("registers a thread"),
+                    HasSubstr("## Against its parent "), HasSubstr("the parent's binary: "),
+                    HasSubstr("counters: not read: it could not be measured")));
+  EXPECT_THAT(finished.err, HasSubstr("target 'cuda' can't run here"));
 }
 
 // What stands in for ncu keeps its arguments and writes a recorded report.
 class Counters : public FibUser {
  protected:
-  Result<CounterReport> read(const std::string& script) {
+  Result<CounterReport> read(const std::string& script, std::function<bool()> cancelled = {}) {
     const std::filesystem::path ncu = folder_ / "ncu";
     write("ncu", "#!/bin/sh\n" + script);
     std::filesystem::permissions(ncu, std::filesystem::perms::owner_all);
@@ -100,7 +126,8 @@ class Counters : public FibUser {
                           .solution = solution,
                           .submission = submission,
                           .verdict = verdict,
-                          .ncu = ncu});
+                          .ncu = ncu,
+                          .cancelled = std::move(cancelled)});
   }
 };
 
@@ -128,6 +155,12 @@ TEST_F(Counters, ThatCannotBeReadSayWhy) {
       read(fmt::format("{}echo '==ERROR== ERR_NVGPUCTRPERM - no' > \"$report\"\n", kFindReport));
   ASSERT_FALSE(refused);
   EXPECT_THAT(refused.error().remedy, HasSubstr("NVreg_RestrictProfilingToAdminUsers=0"));
+}
+
+TEST_F(Counters, ThatNobodyWaitsForAnyMoreAreNotReadOn) {
+  const auto cancelled = read("sleep 600\n", [] { return true; });
+  ASSERT_FALSE(cancelled);
+  EXPECT_EQ(cancelled.error().message, "interrupted");
 }
 
 }  // namespace

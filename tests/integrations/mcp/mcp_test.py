@@ -42,6 +42,11 @@ class Session(ToolTest):
             profile = await self.call(client, "profile", folder="mine")
             self.assertEqual(profile["outcome"], "compile-error")
             self.assertEqual(profile["compile"]["messages"][0]["file"], "solution.cpp")
+            self.assertEqual(profile["verdicts"], [], "what doesn't compile isn't measured")
+            profile = await self.call(client, "profile", folder="mine", signature=SIGNATURE,
+                                      against="house", counters=True)
+            self.assertEqual(profile["counters"]["reason"], "it doesn't compile")
+            self.assertEqual(profile["parent"]["diff"]["files"][0]["path"], "solution.cpp")
 
             source.write_text(good[:good.rindex("extern \"C\"")] +
                               "extern \"C\" int fib_run(const FibCall*) { return 0; }\n")
@@ -51,6 +56,10 @@ class Session(ToolTest):
             explained = await self.call(client, "explain_verdict", id=report["verdicts"][0]["id"])
             self.assertEqual(explained["status"], "INCORRECT_NUMERICAL")
             self.assertGreaterEqual(explained["outputs"][0]["first_bad_index"], 0)
+            self.assertIn("the first at row-major index", explained["feedback"])
+            self.assertIn("errors by size", explained["feedback"])
+            for secret in ("seed", "max_", "config_key"):
+                self.assertNotIn(secret, json.dumps(explained))
 
     async def test_compare(self):
         async with self.client("auto") as client:
@@ -63,19 +72,52 @@ class Session(ToolTest):
             self.assertIn("no such solution",
                           await self.trouble(client, "compare", files=files, incumbent="/etc"))
 
+    async def test_profile_tells_what_a_change_did(self):
+        async with self.client("auto") as client:
+            files = (await self.call(client, "get_skeleton", signature=SIGNATURE,
+                                     target="cpu"))["files"]
+            report = await self.call(client, "submit", files=files, signature=SIGNATURE, limit=1,
+                                     quick=True)
+            parent = (await self.call(client, "explain_verdict",
+                                      id=report["verdicts"][0]["id"]))["solution_key"]
+            files["solution.cpp"] += "// changed\n"
+            heard = []
+
+            async def on_progress(done, total, message):
+                heard.append((done, total, message))
+
+            what = {"files": files, "signature": SIGNATURE, "limit": 1, "counters": True,
+                    "against": parent}
+            result = await client.call_tool("profile", what, progress_callback=on_progress)
+            profile = result.structured_content
+            self.assertEqual(profile["outcome"], "right", result.content)
+            self.assertGreater(profile["resources"]["code_bytes"], 0)
+            self.assertGreater(profile["parent"]["resources"]["code_bytes"], 0)
+            self.assertGreater(profile["parent"]["speedup"], 0)
+            self.assertEqual(profile["parent"]["diff"]["files"],
+                             [{"path": "solution.cpp", "added": 1, "removed": 0}])
+            self.assertIn("+// changed", profile["parent"]["diff"]["text"])
+            self.assertIn("the target cuda only", profile["counters"]["reason"])
+            self.assertEqual(len(profile["verdicts"]), 1)
+            self.assertIn("## Against its parent", result.content[0].text)
+            self.assertTrue(any(message.startswith("pair: ") for _, _, message in heard), heard)
+            self.assertEqual({total for _, total, _ in heard}, {2}, "counters are a step too")
+            self.assertIn("no such solution", await self.trouble(client, "profile", files=files,
+                                                                 against="/etc"))
+
     async def test_cancel(self):
-        for mode in MODES:
-            with self.subTest(mode):
+        for mode, tool in [(mode, tool) for mode in MODES for tool in ("submit", "profile")]:
+            with self.subTest(mode=mode, tool=tool):
                 async with self.client(mode) as client:
                     files = (await self.call(client, "get_skeleton", signature=SIGNATURE,
-                                             target="cpu", name=f"late-{mode}"))["files"]
+                                             target="cpu", name=f"late-{mode}-{tool}"))["files"]
                     started = anyio.Event()
 
                     async def on_progress(done, total, message):
                         started.set()
 
                     async def submit():
-                        await client.call_tool("submit", {"files": files, "force": True},
+                        await client.call_tool(tool, {"files": files},
                                                progress_callback=on_progress)
 
                     async with anyio.create_task_group() as group:
