@@ -44,7 +44,8 @@ def library_path() -> str:
 
 @functools.cache
 def package() -> Package:
-    """The package that came with this wheel. `Package(path)` opens another one beside it."""
+    """The package that came with this wheel. `Package(path)` opens another one beside it, a folder
+    that `fib export` wrote or the shared object in it."""
     return Package(library_path())
 
 
@@ -107,7 +108,8 @@ def choose(
     """Which solution serves apply() with these arguments; None: no kernel does.
 
     Ask as you will call: some kernels want prepared weights and are passed over where the call
-    brings none, which `wants_prepared` tells.
+    brings none, which `wants_prepared` tells. Inputs need the shapes, dtypes and device of the
+    call's, no values. Raises what apply() raises where they don't fit or nothing runs there.
     """
     return package().choose(name, *inputs, prepared=prepared, **parameters)
 

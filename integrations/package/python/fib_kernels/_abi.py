@@ -120,22 +120,6 @@ class Call(ctypes.Structure):
     ]
 
 
-class RawCall(ctypes.Structure):
-    _fields_ = [
-        ("struct_size", c_uint32),
-        ("axes", POINTER(c_int64)),
-        ("inputs", c_void_p),
-        ("outputs", c_void_p),
-        ("scalars", POINTER(c_double)),
-        ("host_inputs", c_void_p),
-        ("workspace", c_void_p),
-        ("workspace_bytes", c_size_t),
-        ("prepared", c_void_p),
-        ("prepared_bytes", c_size_t),
-        ("stream", c_void_p),
-    ]
-
-
 class PrepareInfo(ctypes.Structure):
     _fields_ = [
         ("struct_size", c_uint32),
@@ -177,7 +161,7 @@ _FUNCTIONS = {
     "query_prepare": (_status, c_void_p, c_void_p, POINTER(PrepareInfo)),
     "prepare": (_status, c_void_p, c_void_p, c_void_p),
     "choose": (_status, c_void_p, c_void_p, POINTER(Choice)),
-    "raw_choose": (_status, c_void_p, POINTER(RawCall), POINTER(Choice)),
+    "raw_choose": (_status, c_void_p, c_void_p, POINTER(Choice)),
 }
 
 

@@ -236,23 +236,36 @@ def choose(
     prepared: Any,
 ) -> Choice | None:
     """Which solution serves a call with inputs like these and, unless None, prepared weights."""
+    for spec, description in zip(signature.inputs, descriptions):
+        if description is None and not spec.is_host_scalar:
+            raise TypeError(f"{signature.name}: {spec.name} is None")
     axes = signature.solve([d.shape if d is not None else None for d in descriptions], require)
-    varying = [axes[axis] for axis, value in signature.axes.items() if value is None]
-    scalars = [
-        read_scalar(signature, i, inputs[i]) if spec.is_host_scalar else 0.0
-        for i, spec in enumerate(signature.inputs)
-    ]
-    call = _abi.RawCall(
-        struct_size=ctypes.sizeof(_abi.RawCall),
-        axes=(ctypes.c_int64 * max(1, len(varying)))(*varying),
-        scalars=(ctypes.c_double * max(1, len(scalars)))(*scalars),
+    place = place_of(descriptions)
+    tensors = _Tensors(descriptions)
+    outputs = _Tensors(
+        [
+            Description(place, spec.dtype_code, tuple(axes[axis] for axis in spec.axes), None)
+            for spec in signature.outputs
+        ]
+    )
+    scalars = (ctypes.c_double * max(1, len(inputs)))()
+    for i, spec in enumerate(signature.inputs):
+        if spec.is_host_scalar:
+            scalars[i] = read_scalar(signature, i, inputs[i])
+    call = _abi.Call(
+        struct_size=ctypes.sizeof(_abi.Call),
+        num_inputs=len(signature.inputs),
+        num_outputs=len(signature.outputs),
+        inputs=tensors.tensors,
+        outputs=outputs.tensors,
+        scalars=scalars,
     )
     if prepared is not None:
         (block,) = arrays.readable((prepared,))
         call.prepared = arrays.pointer(block)
         call.prepared_bytes = arrays.size_bytes(block)
     choice = _abi.Choice(struct_size=ctypes.sizeof(_abi.Choice))
-    status = api.raw_choose(op, call, choice)
+    status = api.choose(op, ctypes.addressof(call), choice)
     if status != _abi.OK:
         raise_error(api, status)
     if not choice.solution:

@@ -13,6 +13,7 @@ from typing import Any
 from . import _abi
 from ._arrays import Arrays, Description, Place, kinds
 from ._call import BoundCall, Choice, choose, describe_inputs, place_of, prepare, raise_error
+from ._library import find_library
 from ._signature import Signature, read_signature
 
 _KEPT_CALLS = 4096
@@ -39,10 +40,11 @@ def data_of(prepared: Prepared | None) -> Any:
 
 
 class Package:
-    """A kernel package: `Package("path/to/libfib_kernels.so")`. Any thread may call."""
+    """A kernel package: `Package("package")`, its folder, or `Package(".../libfib_kernels.so")`. Any
+    thread may call."""
 
     def __init__(self, path: str | os.PathLike[str]):
-        self.path = os.fspath(path)
+        self.path = find_library(path)
         self._api = _abi.Api(self.path)
         rows = range(self._api.num_signatures())
         self._signatures = tuple(read_signature(self._api.signature(row).contents) for row in rows)

@@ -4,8 +4,11 @@
 LIBRARY is of another package, whose one kernel wants its weight prepared.
 """
 
+import hashlib
 import os
+import pathlib
 import sys
+import tempfile
 import threading
 import unittest
 
@@ -65,7 +68,7 @@ class NumpyTest(unittest.TestCase):
 
     def test_parameters(self):
         small = bits(floats(self.x) * 1e-3)
-        for eps in (1e-6, 1e-5):
+        for eps in (1e-6, 1e-5, float(np.float32(1e-6))):
             self.assert_normalised(
                 fib_kernels.apply("rmsnorm_h64", small, self.weight, eps=eps), small, eps)
         self.assert_normalised(fib_kernels.apply("rmsnorm_h64", small, self.weight), small)
@@ -129,6 +132,17 @@ class NumpyTest(unittest.TestCase):
         self.assertEqual((choice.solution, choice.is_winner), ("rmsnorm-rows", False))
         self.assertFalse(choice.wants_prepared)
 
+    def test_chooses_only_for_what_apply_takes(self):
+        for arguments, parameters, error in (
+                (("rmsnorm_h65", self.x, self.weight), {}, LookupError),
+                (("rmsnorm_h64", self.x, self.weight), {"eps": 0.5}, LookupError),
+                (("rmsnorm_h64", self.x.astype(np.float32), self.weight), {}, ValueError),
+                (("rmsnorm_h64", self.x, self.weight[:63]), {}, ValueError),
+                (("rmsnorm_h64", self.x, None), {}, TypeError)):
+            for call in (fib_kernels.choose, fib_kernels.apply):
+                with self.subTest((arguments[0], error)), self.assertRaises(error):
+                    call(*arguments, **parameters)
+
     def test_chooses_for_the_call_as_it_will_be_made(self):
         other = fib_kernels.Package(OTHER_LIBRARY)
         arguments = ("rmsnorm_h64", self.x, self.weight)
@@ -171,8 +185,49 @@ class NumpyTest(unittest.TestCase):
             fib_kernels.set_num_threads(1)
         with self.assertRaisesRegex(ValueError, '"cpu", "cuda" or "cuda:1"'):
             fib_kernels.package().hardware("tpu")
-        with self.assertRaisesRegex(ImportError, "is no kernel package"):
-            fib_kernels.Package("libc.so.6")
+
+    def test_opens_folders_and_relative_paths(self):
+        other = pathlib.Path(OTHER_LIBRARY)
+        here = os.getcwd()
+        self.addCleanup(os.chdir, here)
+        os.chdir(other.parent)
+        for path in (other.parent.parent, str(other.parent.parent), "..", other.name, other):
+            with self.subTest(path):
+                self.assertEqual(len(fib_kernels.Package(path).signatures()), 1)
+
+    def test_refuses_what_is_no_whole_package(self):
+        libc = next(line.split()[-1] for line in pathlib.Path("/proc/self/maps").read_text()
+                    .splitlines() if line.endswith("/libc.so.6"))
+        with self.assertRaisesRegex(ImportError, "it has no fib_kernels_get_api"):
+            fib_kernels.Package(libc)
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = pathlib.Path(scratch)
+            (folder / "lib").mkdir()
+            library, sums = folder / "lib/libfib_kernels.so", folder / "SHA256SUMS"
+            whole = pathlib.Path(OTHER_LIBRARY).read_bytes()
+            digest = hashlib.sha256(whole).hexdigest()
+
+            def refuse(path, content, listed, error, message):
+                library.write_bytes(content)
+                sums.unlink(missing_ok=True)
+                if listed is not None:
+                    sums.write_text(listed)
+                with self.subTest(message), self.assertRaisesRegex(error, message):
+                    fib_kernels.Package(path)
+
+            listed = f"{digest}  lib/libfib_kernels.so\n"
+            for path in (library, folder):
+                refuse(path, whole[:300_000], listed, ImportError, "is cut off: 300000 bytes of at")
+                refuse(path, b"", listed, ImportError, "is no shared object")
+                refuse(path, whole + b"!", listed, ImportError, "is not what was exported")
+                refuse(path, whole, "", ImportError, "doesn't list lib/libfib_kernels.so")
+            refuse(library, whole[:300_000], None, ImportError, "is cut off")
+            refuse(folder, whole, None, ImportError, "is no kernel package: it has no SHA256SUMS")
+            refuse(folder / "none.so", whole, listed, FileNotFoundError, "name a package's folder")
+            refuse("package.tar.zst", whole, listed, ImportError, "is an archive: unpack it")
+            library.write_bytes(whole)
+            sums.write_text(listed)
+            self.assertEqual(len(fib_kernels.Package(folder).signatures()), 1)
 
     def test_serves_processes_that_are_forked_off(self):
         x = normal(300, 64)  # many rows, for several threads
