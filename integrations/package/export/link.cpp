@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "integrations/package/include/fib_kernels.h"
 #include "signatures/base/file.h"
 
 namespace fib {
@@ -11,11 +12,14 @@ namespace fs = std::filesystem;
 
 constexpr double kLinkSeconds = 300.0;
 
-constexpr const char* kExports = R"({
+// The version that linked programs ask the loader for: that of the C interface's major one. What a
+// minor version adds goes into a node of its own, FIB_KERNELS_1.1.
+constexpr const char* kExports = R"(FIB_KERNELS_1 {
   global: fib_kernels_*; __tvm_ffi_*;
   local: *;
 };
 )";
+static_assert(FIB_KERNELS_ABI_MAJOR == 1);
 
 std::vector<std::string> arguments_of(const LinkRequest& request) {
   std::vector<std::string> arguments = {

@@ -47,9 +47,10 @@ int main() {
   call.inputs = inputs;
   call.outputs = outputs;
   if (!is_ok(fib_kernels_raw_workspace_bytes(op, &call, &call.workspace_bytes))) return 1;
-  std::vector<Block> workspace(call.workspace_bytes / sizeof(Block) + 5);
-  call.workspace =
-      reinterpret_cast<void*>((reinterpret_cast<uintptr_t>(workspace.data()) + 255) / 256 * 256);
+  constexpr size_t kAlignment = FIB_KERNELS_MEMORY_ALIGNMENT;
+  std::vector<Block> workspace((call.workspace_bytes + kAlignment) / sizeof(Block) + 1);
+  const auto begin = reinterpret_cast<uintptr_t>(workspace.data());
+  call.workspace = reinterpret_cast<void*>((begin + kAlignment - 1) / kAlignment * kAlignment);
   if (!is_ok(fib_kernels_launch_raw(op, &call))) return 1;
 
   const auto* found = reinterpret_cast<const int32_t*>(tokens.data());

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <sstream>
+
 #include "tests/integrations/package/export/export_fixture.h"
 
 namespace fib {
@@ -29,19 +31,45 @@ class ConsumersTest : public testing::Test {
   const fs::path consumers_ = kSource / "tests/consumers";
 };
 
-TEST_F(ConsumersTest, AProgramInCFindsItByPkgConfig) {
+// The program says how it is built and run: done to the letter, with warnings as errors.
+TEST_F(ConsumersTest, AProgramInCIsBuiltAndRunAsItSays) {
   if (!has("gcc") || !has("pkg-config")) GTEST_SKIP() << "no gcc or no pkg-config";
-  const std::string library = (package() / "lib").string();
-  const Finished compiled =
-      run("cd " + folder_->path().string() + " && export PKG_CONFIG_PATH=" + library +
-          "/pkgconfig && gcc -std=c99 -Wall -Wextra -Wpedantic -Werror " +
-          (consumers_ / "c/consumer.c").string() +
-          " $(pkg-config --cflags --libs 'fib_kernels >= 1.0') -lm -o consumer");
-  ASSERT_EQ(compiled.code, 0) << compiled.output;
+  const std::string source = must(read_file(consumers_ / "c/consumer.c"));
+  const std::string indent = " *     ";
+  std::string commands = "set -e; PACKAGE=" + package().string() + "\n";
+  std::istringstream lines(source);
+  for (std::string line; std::getline(lines, line);) {
+    if (line.starts_with(indent)) commands += line.substr(indent.size()) + "\n";
+  }
+  ASSERT_THAT(commands, HasSubstr("gcc -std=c99 consumer.c"));
+  const fs::path folder = *folder_ / "c";
+  fs::create_directory(folder);
+  must(write_file_atomically(folder / "consumer.c", source));
   const Finished finished =
-      run("LD_LIBRARY_PATH=" + library + " " + (*folder_ / "consumer").string());
-  EXPECT_EQ(finished.code, 0) << finished.output;
+      run("cd " + folder.string() +
+          "; gcc() { command gcc -Wall -Wextra -Wpedantic -Werror \"$@\"; }\n" + commands);
+  EXPECT_EQ(finished.code, 0) << commands << finished.output;
+  EXPECT_THAT(finished.output, HasSubstr("rmsnorm_h128 by "));
   EXPECT_THAT(finished.output, HasSubstr("largest relative error 0.00"));
+
+  // A package whose interface has another major version: the loader refuses it.
+  const fs::path other = *folder_ / "other-lib";
+  fs::create_directory(other);
+  must(write_file_atomically(other / "exports.map", "FIB_KERNELS_2 { global: fib_kernels_*; };\n"));
+  std::string functions;
+  for (const char* name : {"num_signatures", "signature", "status_name", "last_error", "open",
+                           "find", "workspace_bytes", "choose", "launch", "close"}) {
+    functions += fmt::format("void fib_kernels_{}(void) {{}}\n", name);
+  }
+  must(write_file_atomically(other / "other.c", functions));
+  const Finished made = run("cd " + other.string() +
+                            " && gcc -shared -fPIC -fno-builtin other.c -o libfib_kernels.so "
+                            "-Wl,-soname,libfib_kernels.so -Wl,--version-script=exports.map");
+  ASSERT_EQ(made.code, 0) << made.output;
+  const Finished refused = run("LD_PRELOAD=" + (other / "libfib_kernels.so").string() + " " +
+                               (folder / "consumer").string());
+  EXPECT_NE(refused.code, 0);
+  EXPECT_THAT(refused.output, HasSubstr("version `FIB_KERNELS_1' not found"));
 }
 
 TEST_F(ConsumersTest, ACMakeProjectFindsItByItsName) {

@@ -4,6 +4,7 @@
 Skipped where torch isn't installed. Nothing is compiled by torch.compile's back ends used here.
 """
 
+import pathlib
 import sys
 import unittest
 
@@ -101,6 +102,34 @@ class TorchOpsTest(unittest.TestCase):
         torch.testing.assert_close(compiled(*arguments), block(*same))
         torch.testing.assert_close(arguments[-1], same[-1])
         self.assertGreater(arguments[-1].count_nonzero(), 0)
+
+    def test_lookup_or_original(self):
+        """As docs/engines.md has it, to the letter."""
+        page = pathlib.Path(__file__).resolve().parents[4] / "docs/engines.md"
+        code = next(part for part in page.read_text().split("```python\n") if "def find_op" in part)
+        scope = {}
+        exec(code.split("```")[0], scope)
+        find_op = scope["find_op"]
+        self.assertIs(find_op("rmsnorm_h64", self.x, self.weight), ops.rmsnorm_h64)
+        self.assertIs(find_op("rmsnorm_h64", self.x, self.weight, eps=1e-5), ops.rmsnorm_h64)
+        for arguments, parameters in (
+                (("rmsnorm_h65", self.x, self.weight), {}),
+                (("rmsnorm_h64", self.x, self.weight), {"eps": 0.5}),
+                (("rmsnorm_h64", self.x.half(), self.weight), {}),
+                (("rmsnorm_h64", self.x[0], self.weight), {}),
+                (("rmsnorm_h64", self.x.to("meta"), self.weight.to("meta")), {})):
+            with self.subTest(arguments[0]):
+                self.assertIsNone(find_op(*arguments, **parameters))
+
+    def test_says_what_helps(self):
+        x = torch.randn(193, dtype=torch.bfloat16)[1:].view(3, 64)
+        with self.assertRaisesRegex(ValueError, r"\.clone\(\)"):
+            ops.rmsnorm_h64(x, self.weight)
+        close(ops.rmsnorm_h64(x.clone(), self.weight), rmsnorm(x, self.weight))
+        x = torch.randn(3, 128, dtype=torch.bfloat16)[:, ::2]
+        with self.assertRaisesRegex(ValueError, r"\.contiguous\(\)"):
+            ops.rmsnorm_h64(x, self.weight)
+        close(ops.rmsnorm_h64(x.contiguous(), self.weight), rmsnorm(x, self.weight))
 
     def test_refuses_what_doesnt_fit(self):
         x, weight = self.x, self.weight
