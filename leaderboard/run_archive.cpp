@@ -203,6 +203,13 @@ Result<void> RunArchive::resume(int64_t run) {
   return taken_up;
 }
 
+Result<void> RunArchive::change_options(int64_t run, const Json& options) {
+  std::lock_guard lock(state_->mutex);
+  FIB_CHECK(state_->check_ours(run));
+  return state_->database.run("UPDATE runs SET options = ?2 WHERE id = ?1", run,
+                              dump_json(options));
+}
+
 Result<RunRecord> RunArchive::run(int64_t id) const {
   std::lock_guard lock(state_->mutex);
   Statement row = FIB_TRY(

@@ -133,6 +133,7 @@ class RunArchive {
   Result<int64_t> begin(const RunRecord& run);  // running, whatever the record says
   Result<void> end(int64_t run, RunState state, std::string_view reason);
   Result<void> resume(int64_t run);  // kConflict: a living process has it
+  Result<void> change_options(int64_t run, const Json& options);  // kConflict: not this archive's
   // A run that is said to be running, but that no living process has, was killed: it is stopped.
   Result<RunRecord> run(int64_t id) const;
   Result<std::vector<RunRecord>> runs() const;  // newest first

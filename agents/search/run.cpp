@@ -63,6 +63,7 @@ Result<int64_t> begin(const RunTools& tools, const RunOptions& options) {
         where_of(*options.resume), "begin a new run here");
   }
   FIB_CHECK(tools.archive.resume(*options.resume));
+  FIB_CHECK(tools.archive.change_options(*options.resume, plan_to_json(options.plan)));
   return *options.resume;
 }
 

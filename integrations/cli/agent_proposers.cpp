@@ -91,6 +91,14 @@ Result<std::unique_ptr<Proposer>> make_proposer(const Context& context, const Pr
 
 }  // namespace
 
+std::vector<std::string> ProposerArgs::names() const {
+  std::vector<std::string> names;
+  for (const std::string& spec : split_specs(proposers)) {
+    names.push_back(spec.substr(0, spec.find(':')));
+  }
+  return names;
+}
+
 Json ProposerArgs::to_json() const {
   Json json = {{"proposers", proposers}};
   each_option(*this, [&](const char* name, const auto& value) { json[name] = value; });

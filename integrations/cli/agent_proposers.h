@@ -21,6 +21,7 @@ struct ProposerArgs {
   bool exec_is_offline = false;
   int exec_parallel = 4;
 
+  std::vector<std::string> names() const;  // Proposer::name of each, as far as there is one
   // What of it a resumed run has to have again. No key is in it, only where it is found.
   Json to_json() const;
 };

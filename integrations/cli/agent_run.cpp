@@ -64,7 +64,7 @@ Result<void> take_setup(const CLI::App& command, const Json& setup, AgentRunArgs
   args.measure.modes = FIB_TRY(FIB_TRY(measure.at("modes")).string());
   args.measure.samples = FIB_TRY(FIB_TRY(measure.at("samples")).string());
   args.measure.is_quick = FIB_TRY(FIB_TRY(measure.at("quick")).boolean());
-  if (args.budget.empty()) args.budget = FIB_TRY(FIB_TRY(view.at("budget")).strings());
+  args.budget = FIB_TRY(merge_budgets(FIB_TRY(FIB_TRY(view.at("budget")).strings()), args.budget));
   return take_stored(command, FIB_TRY(view.at("proposers")).json(), args.proposers);
 }
 
@@ -140,6 +140,7 @@ Result<int> run_agent(const Context& context, const CLI::App& command, AgentRunA
   const agents::Amounts budget = FIB_TRY(parse_budget(args.budget));
   const EvaluationOptions evaluation = FIB_TRY(evaluation_options(args.measure));
   const auto proposers = FIB_TRY(make_proposers(context, args.proposers));
+  FIB_CHECK(check_budget(budget, args.proposers));
   Site site = FIB_TRY(find_site(context, args));
   FIB_CHECK(drop_too_large(context, evaluation.measure.value_sets, site));
   const DeviceInfo& device = site.devices.front();
@@ -153,6 +154,7 @@ Result<int> run_agent(const Context& context, const CLI::App& command, AgentRunA
                              .proposal_timeout_s = args.proposal_timeout_s};
   if (stored) {
     options.plan = *std::move(stored);
+    options.plan.setup = args.setup();  // with what was said now
     options.resume = args.resume;
   } else {
     options.plan = new_plan(args, site,
@@ -209,7 +211,8 @@ void add_agent_run_command(CLI::App& agent, Action& action) {
   command
       ->add_option("--budget", args->budget,
                    "Candidates (200), time (2h), tokens (500000tok), money (5usd); several with "
-                   "commas. Default: 200, or what the run had")
+                   "commas. Default: 200. With --resume the run keeps those of other kinds; "
+                   "no-candidates, no-time, no-tokens, no-money take one away")
       ->type_name("LIST");
   of_new(command
              ->add_option("--seeds", args->seeds,
@@ -264,7 +267,7 @@ void add_agent_run_command(CLI::App& agent, Action& action) {
       "Examples:\n"
       "  fib agent run --signature rmsnorm_h4096 --budget 30m\n"
       "  fib agent run --signature moe_int4_g32_topk8_e128_h2048_i768 --proposer tune,mutate,llm\n"
-      "    --llm-model gpt-5 --budget 8h,20usd\n"
+      "    --llm-model gpt-5 --llm-price-in 1.25 --llm-price-out 10 --budget 8h,20usd\n"
       "  fib agent run --signature rmsnorm_h4096 --proposer 'exec:python3 my_agent.py --fast'\n"
       "  fib agent run --resume 3 --budget 400\n"
       "Ctrl-C finishes what is being measured; --resume goes on from there.\n");

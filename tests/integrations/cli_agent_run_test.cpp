@@ -36,6 +36,37 @@ TEST(AgentBudget, RefusesWhatItCantRead) {
   EXPECT_FALSE(parse_budget({"100", "200"}));
 }
 
+TEST(AgentBudget, AResumeKeepsTheBoundsOfOtherKinds) {
+  using ::testing::ElementsAre;
+  const std::vector<std::string> stored = {"8h,20usd"};
+  EXPECT_THAT(*merge_budgets(stored, {}), ElementsAre("8h", "20usd"));
+  EXPECT_THAT(*merge_budgets(stored, {"400"}), ElementsAre("400", "8h", "20usd"));
+  EXPECT_THAT(*merge_budgets(stored, {"30eur,90m"}), ElementsAre("90m", "30eur"));
+  EXPECT_THAT(*merge_budgets(stored, {"no-time"}), ElementsAre("20usd"));
+  EXPECT_THAT(*merge_budgets(stored, {"no-time,no-money", "2Mtok"}), ElementsAre("2Mtok"));
+  EXPECT_EQ(merge_budgets(stored, {"no-time,no-money"}).error().where, "--budget");
+  EXPECT_THAT(merge_budgets(stored, {"1h,no-time"}).error().message, HasSubstr("'no-time'"));
+  EXPECT_THAT(parse_budget({"200,no-time"}).error().message, HasSubstr("are resumed"));
+}
+
+TEST(AgentBudget, BoundsWhatIsSpent) {
+  const auto refusal = [](const char* budget, const ProposerArgs& proposers) {
+    const auto checked = check_budget(parse_budget({budget}).value(), proposers);
+    return checked ? "" : checked.error().to_string();
+  };
+  ProposerArgs llm{.proposers = {"tune,mutate,llm"}};
+  EXPECT_THAT(refusal("8h,20usd", llm), HasSubstr("--llm-price-in"));
+  EXPECT_EQ(refusal("2Mtok", llm), "");
+  llm.llm.price_out = 10.0;
+  EXPECT_EQ(refusal("20usd", llm), "");
+  const ProposerArgs tune{.proposers = {"tune:random"}};
+  EXPECT_THAT(refusal("5usd", tune), HasSubstr("tune cost neither"));
+  EXPECT_THAT(refusal("2Mtok", tune), HasSubstr("wouldn't end"));
+  EXPECT_EQ(refusal("5usd,1h", tune), "");
+  EXPECT_EQ(refusal("200", tune), "");
+  EXPECT_EQ(refusal("5usd", {.proposers = {"exec:a b,c"}}), "") << "a program says what it cost";
+}
+
 using AgentRun = FibUser;
 
 TEST_F(AgentRun, SaysWhatIsMissingOrWrong) {
@@ -58,6 +89,8 @@ TEST_F(AgentRun, SaysWhatIsMissingOrWrong) {
   expect(also({"--proposer", "tune,tune:random"}), "'tune' is there twice");
   expect(also({"--proposer", "tune:clever"}), "clever");
   expect(also({"--proposer", "llm"}), "--llm-model");
+  expect(also({"--budget", "5usd"}), "wouldn't end");
+  expect(also({"--proposer", "llm", "--llm-model", "m", "--budget", "5usd"}), "--llm-price-in");
   expect(also({"--seeds", "nobody"}), "nobody");
   expect(also({"--seeds", "gemm-tiles"}), "gemm");
   expect({"--resume", "7"}, "there is no run 7");
@@ -71,8 +104,8 @@ TEST_F(AgentRun, SearchesIsInterruptedAndGoesOn) {
       "\n");
   const std::string seed = FIB_SOURCE_DIR "/tests/agents/solutions/rmsnorm-open";
   const std::vector<std::string> command = {
-      "agent", "run",     "--signature", "rmsnorm_h256",    "--target", "cpu",  "--seeds",
-      seed,    "--quick", "--workloads", "workloads.jsonl", "--budget", "4000", "--json"};
+      "agent", "run",     "--signature", "rmsnorm_h256",    "--target", "cpu",     "--seeds",
+      seed,    "--quick", "--workloads", "workloads.jsonl", "--budget", "4000,5h", "--json"};
   const pid_t child = start(command);
   // Once the first candidates are there.
   while (read("stdout").find("\"number\":2,") == std::string::npos &&
@@ -88,8 +121,11 @@ TEST_F(AgentRun, SearchesIsInterruptedAndGoesOn) {
   const Finished resumed = fib({"agent", "run", "--resume", "1", "--budget", "5"});
   EXPECT_EQ(resumed.code, 0) << resumed.out << resumed.err;
   EXPECT_THAT(resumed.out, HasSubstr("budget: 5 candidates"));
+  EXPECT_THAT(resumed.out, HasSubstr("; budget: 5 candidates, 5 h\n")) << "and the time it had";
   EXPECT_THAT(resumed.out, HasSubstr("devices idle"));
   EXPECT_EQ(resumed.err, "");
+  const Json options = fib_json({"agent", "show", "1"}).at("options");
+  EXPECT_EQ(options.at("setup").at("budget"), Json({"5", "5h"}));
 }
 
 }  // namespace

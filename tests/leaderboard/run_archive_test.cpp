@@ -252,6 +252,7 @@ TEST_F(RunArchiveTest, SaysThatThereIsNoSuchRun) {
   expect_unknown(archive->candidate(9, 0));
   expect_unknown(archive->exchanges(9, 0));
   expect_unknown(archive->resume(9));
+  expect_unknown(archive->change_options(9, Json::object()));
   expect_unknown(archive->end(9, RunState::kStopped, ""));
   expect_unknown(archive->add(make_candidate(9, 0)));
   expect_unknown(archive->confirm(make_candidate(9, 0)));
@@ -318,6 +319,11 @@ TEST_F(RunArchiveTest, ARunHasOneOwner) {
   EXPECT_EQ(other->add(make_candidate(run, 0)).error().code, ErrorCode::kConflict);
   EXPECT_EQ(other->confirm(make_candidate(run, 0)).error().code, ErrorCode::kConflict);
   EXPECT_EQ(other->end(run, RunState::kStopped, "").error().code, ErrorCode::kConflict);
+  const Json options = {{"budget", "more"}};
+  EXPECT_EQ(other->change_options(run, options).error().code, ErrorCode::kConflict);
+  EXPECT_NE(owner->run(run)->options, options);
+  ASSERT_TRUE(owner->change_options(run, options));
+  EXPECT_EQ(other->run(run)->options, options);
 
   EXPECT_TRUE(owner->resume(run)) << "it has it already";
   ASSERT_TRUE(owner->end(run, RunState::kStopped, "interrupted"));
