@@ -122,10 +122,20 @@ class SwapLog {
   std::string last_;
 };
 
+// A template that isn't known is no reason not to serve completions.
+Result<void> check_chats(const Context& context, const Result<ChatTemplate>& chat_template) {
+  if (chat_template) return {};
+  const Error& error = chat_template.error();
+  if (error.code != ErrorCode::kUnsupported) return fail(error);
+  context.err << fmt::format("completions only, chats are refused: {}\n", error.to_string());
+  return {};
+}
+
 Result<int> serve(const Context& context, const ServeArgs& args) {
   const ServingStack stack = FIB_TRY(open_serving(context, args.serving));
   const Tokenizer tokenizer = FIB_TRY(Tokenizer::open(stack.folder));
-  const ChatTemplate chat_template = FIB_TRY(ChatTemplate::open(stack.folder));
+  const Result<ChatTemplate> chat_template = ChatTemplate::open(stack.folder);
+  FIB_CHECK(check_chats(context, chat_template));
   CallTimes times(*stack.dispatch);
   const auto capture = FIB_TRY(start_capture(
       *stack.dispatch, args.capture,

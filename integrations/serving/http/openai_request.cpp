@@ -159,6 +159,14 @@ ApiResult<ChatMessage> read_message(const Json& json, const std::string& name) {
                                                      fields.name_of("content")))};
 }
 
+ApiError no_chats(const Error& why) {
+  return {.message = fmt::format(
+              "This server can't write chats in the form that its model was trained on: {}. Use "
+              "/v1/completions with a prompt in that form.",
+              why.message),
+          .code = "chat_template_unsupported"};
+}
+
 ApiResult<std::vector<TokenId>> read_messages(const Json& json, const RequestContext& context) {
   if (!json.is_array()) return fail(wrong_type("messages", "an array of messages", json));
   if (json.empty()) return fail(invalid_value("messages", "the array is empty."));
@@ -167,7 +175,7 @@ ApiResult<std::vector<TokenId>> read_messages(const Json& json, const RequestCon
   for (const Json& message : json)
     messages.push_back(
         FIB_TRY(read_message(message, fmt::format("messages[{}]", messages.size()))));
-  const auto text = context.chat_template.render(messages);
+  const auto text = context.chat_template->render(messages);
   if (!text) return fail(invalid_value("messages", text.error().to_string()));
   return encode(*text, "messages", context);
 }
@@ -317,6 +325,8 @@ ApiResult<GenerationCall> parse_generation_call(OpenAiApi api, std::string_view 
   const JsonFields fields = FIB_TRY(JsonFields::of(*json, "body", ""));
   FIB_CHECK(fields.check_known(known_fields(api), unsupported_fields(api)));
   FIB_CHECK(check_model(fields, context.model_id));
+  if (api == OpenAiApi::kChat && !context.chat_template)
+    return fail(no_chats(context.chat_template.error()));
 
   GenerationCall call{.api = api};
   call.is_stream = FIB_TRY(fields.boolean("stream")).value_or(false);

@@ -30,7 +30,7 @@ struct GenerationDefaults {
 
 struct RequestContext {
   const Tokenizer& tokenizer;
-  const ChatTemplate& chat_template;
+  const Result<ChatTemplate>& chat_template;  // an error: chats are refused with it
   const GenerationDefaults& defaults;
   std::string_view model_id;
   uint64_t fallback_seed = 0;  // for a request that names none

@@ -127,7 +127,8 @@ ApiError swap_refused(const Error& error) {
 
 }  // namespace
 
-Routes::Routes(RoutesConfig config, GenerationServices services, const ChatTemplate& chat_template)
+Routes::Routes(RoutesConfig config, GenerationServices services,
+               const Result<ChatTemplate>& chat_template)
     : config_(std::move(config)), services_(std::move(services)), chat_template_(chat_template) {}
 
 std::optional<ApiError> Routes::check_key(const HttpHead& head) const {

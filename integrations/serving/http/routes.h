@@ -29,7 +29,8 @@ struct RoutesConfig {
 
 class Routes : public HttpHandler {
  public:
-  Routes(RoutesConfig config, GenerationServices services, const ChatTemplate& chat_template);
+  Routes(RoutesConfig config, GenerationServices services,
+         const Result<ChatTemplate>& chat_template);
 
   std::optional<HttpReply> screen(const HttpHead& head) const override;
   void handle(const HttpHead& head, std::string_view body,
@@ -49,7 +50,7 @@ class Routes : public HttpHandler {
 
   const RoutesConfig config_;
   const GenerationServices services_;
-  const ChatTemplate& chat_template_;
+  const Result<ChatTemplate>& chat_template_;
   std::atomic<bool> is_draining_ = false;
   std::atomic<uint64_t> num_generations_ = 0;
 };

@@ -29,7 +29,8 @@ struct ServerConfig {
 struct ServedModel {  // what it refers to outlives the server
   Engine& engine;
   const Tokenizer& tokenizer;
-  const ChatTemplate& chat_template;
+  // An error: the server has completions alone, and answers chats with it.
+  const Result<ChatTemplate>& chat_template;
   GenerationDefaults defaults;
   SignatureTimes signature_times;  // for /metrics; may be empty
   KernelControl kernels;           // for /fib/kernels

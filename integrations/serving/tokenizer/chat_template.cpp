@@ -358,7 +358,7 @@ Result<ChatTemplate> ChatTemplate::open(const std::filesystem::path& folder) {
     for (const Kind& known : kKinds) names.push_back(known.name);
     return fail(ErrorCode::kUnsupported, "the chat template is none of the known kinds",
                 is_apart ? jinja.string() : path.string() + ": /chat_template",
-                fmt::format("known are {}; use /v1/completions with a prompt in the model's form",
+                fmt::format("known are {}; fib serve has /v1/completions, for prompts in the model's form",
                             fmt::join(names, ", ")));
   }
   made.name_ = kind->name;

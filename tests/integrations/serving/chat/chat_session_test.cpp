@@ -19,7 +19,7 @@ class Chat : public ::testing::Test {
   Spoken say(const std::string& lines) {
     ChatSession session({.engine = engine_,
                          .tokenizer = model_.tokenizer(),
-                         .chat_template = model_.chat_template()},
+                         .chat_template = *model_.chat_template()},
                         options_);
     std::istringstream in(lines);
     std::ostringstream out;
@@ -128,7 +128,7 @@ TEST_F(Chat, AQuestionThatNeverFitsIsRefused) {
 TEST(ChatFaults, AFailedAnswerIsToldAndForgotten) {
   ByteModel model;
   FakeEngine engine({.poison = kImStart});
-  ChatSession session({engine, model.tokenizer(), model.chat_template()}, {.context_length = 1000});
+  ChatSession session({engine, model.tokenizer(), *model.chat_template()}, {.context_length = 1000});
   std::istringstream in("one\ntwo\n");
   std::ostringstream out;
   ASSERT_TRUE(session.run(in, out));
@@ -141,7 +141,7 @@ TEST(ChatOfABaseModel, TheTextGoesOn) {
   ByteModel model(ByteModel::Template::kNone);
   FakeEngine engine(
       {.answer = [](const EngineRequest&) { return bytes_as_tokens(" there was."); }});
-  ChatSession session({engine, model.tokenizer(), model.chat_template()},
+  ChatSession session({engine, model.tokenizer(), *model.chat_template()},
                       {.sampling = {.max_tokens = 50}, .context_length = 60, .prompt = ""});
   std::istringstream in("Once upon a time\n And then\n And at the very end of it all\n");
   std::ostringstream out;

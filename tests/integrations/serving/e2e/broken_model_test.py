@@ -1,4 +1,5 @@
-"""fib serve on models that were damaged: it ends before it listens, with the place in the message."""
+"""fib serve on models that were damaged: it ends before it listens, with the place in the message.
+A chat template that it doesn't know is no damage: completions are served."""
 
 import json
 import pathlib
@@ -6,8 +7,10 @@ import shutil
 import struct
 import tempfile
 import unittest
+import urllib.error
+import urllib.request
 
-from fib_program import TINY_MODEL, fib
+from fib_program import TINY_MODEL, Server, fib
 
 TENSOR = "model.layers.3.self_attn.q_proj.weight"
 
@@ -81,6 +84,24 @@ class BrokenModel(unittest.TestCase):
     def test_a_broken_tokenizer(self):
         (self.model / "tokenizer.json").write_text('{"model": {}}')
         self.expect_refused("tokenizer.json")
+
+    def test_an_unknown_chat_template(self):
+        (self.model / "chat_template.jinja").write_text("{{ messages | told_as_a_story }}")
+
+        def ask(path, **body):
+            data = json.dumps({"model": "broken", "max_tokens": 4, **body}).encode()
+            return json.load(urllib.request.urlopen(urllib.request.Request(
+                server.url + path, data, {"Content-Type": "application/json"})))
+
+        with Server(str(self.model)) as server:
+            self.assertTrue(ask("/v1/completions", prompt="Once")["choices"][0]["text"])
+            with self.assertRaises(urllib.error.HTTPError) as refused:
+                ask("/v1/chat/completions", messages=[{"role": "user", "content": "Once"}])
+            self.assertEqual(refused.exception.code, 400)
+            self.assertIn("/v1/completions", json.load(refused.exception)["error"]["message"])
+        done = fib("chat", str(self.model), text="Once\n")
+        self.assertEqual(done.returncode, 3)
+        self.assertIn("chat_template.jinja", done.stderr)
 
 
 if __name__ == "__main__":

@@ -78,10 +78,11 @@ T opened(Result<T> result) {
 ByteModel::ByteModel(Template chat) {
   Json config = {{"bos_token", nullptr}, {"eos_token", "<|endoftext|>"}};
   if (chat == Template::kChatMl) config["chat_template"] = kChatMl;
+  if (chat == Template::kUnknown) config["chat_template"] = "{{ messages | told_as_a_story }}";
   std::ofstream(folder_ / "tokenizer.json") << dump_json(tokenizer_json());
   std::ofstream(folder_ / "tokenizer_config.json") << dump_json(config);
   tokenizer_ = opened(Tokenizer::open(folder_.path()));
-  chat_template_ = opened(ChatTemplate::open(folder_.path()));
+  chat_template_ = ChatTemplate::open(folder_.path());
 }
 
 std::vector<TokenId> bytes_as_tokens(std::string_view text) {

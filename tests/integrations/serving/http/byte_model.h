@@ -19,11 +19,11 @@ inline constexpr int kByteVocabulary = 259;
 
 class ByteModel {
  public:
-  enum class Template { kChatMl, kNone };
+  enum class Template { kChatMl, kNone, kUnknown };
   explicit ByteModel(Template chat = Template::kChatMl);
 
   const Tokenizer& tokenizer() const { return *tokenizer_; }
-  const ChatTemplate& chat_template() const { return *chat_template_; }
+  const Result<ChatTemplate>& chat_template() const { return chat_template_; }
   GenerationDefaults defaults() const {
     return {.vocab_size = kByteVocabulary, .context_length = context_length};
   }
@@ -33,7 +33,7 @@ class ByteModel {
  private:
   ScratchFolder folder_;
   std::optional<Tokenizer> tokenizer_;
-  std::optional<ChatTemplate> chat_template_;
+  Result<ChatTemplate> chat_template_;
 };
 
 std::vector<TokenId> bytes_as_tokens(std::string_view text);

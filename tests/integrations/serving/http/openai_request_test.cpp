@@ -257,6 +257,22 @@ TEST_F(OpenAiRequest, TheContextIsNotExceeded) {
   expect_error(chat(""), "messages", "context_length_exceeded");
 }
 
+TEST_F(OpenAiRequest, AnUnknownChatTemplateLeavesCompletions) {
+  const ByteModel model(ByteModel::Template::kUnknown);
+  const GenerationDefaults defaults = model.defaults();
+  const RequestContext context{.tokenizer = model.tokenizer(),
+                               .chat_template = model.chat_template(),
+                               .defaults = defaults,
+                               .model_id = "m"};
+  const auto refused = parse_generation_call(
+      OpenAiApi::kChat, R"({"model": "m", "messages": [{"role": "user", "content": "hi"}]})",
+      context);
+  expect_error(refused, "", "chat_template_unsupported", "none of the known kinds. Use /v1/comple");
+  EXPECT_EQ(refused.error().status, 400);
+  EXPECT_TRUE(parse_generation_call(OpenAiApi::kCompletions, R"({"model": "m", "prompt": "hi"})",
+                                    context));
+}
+
 TEST_F(OpenAiRequest, NoMoreChoicesThanAllowed) {
   std::string many = "[";
   for (int i = 0; i < 33; ++i) many += i ? ",[1]" : "[1]";
