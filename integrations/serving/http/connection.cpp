@@ -82,6 +82,13 @@ void Connection::drain() {
   });
 }
 
+void Connection::finish() {
+  post([this] {
+    is_draining_ = true;
+    if (stage_ == Stage::kReading) close();
+  });
+}
+
 void Connection::abort() {
   post([this] { close(); });
 }
@@ -97,7 +104,8 @@ void Connection::on_gone(std::function<void()> callback) { gone_ = std::move(cal
 void Connection::next_request() {
   stage_ = Stage::kReading;
   parser_ = std::make_unique<Parser>(services_.limits);
-  has_begun_ = has_head_ = closes_after_ = is_chunked_ = is_complete_ = false;
+  has_begun_ = has_head_ = is_chunked_ = is_complete_ = false;
+  closes_after_ = admission_ != Admission::kServed;
   head_ = {};
   arm(read_timer_, services_.limits.idle_timeout, &Connection::read_expired);
   take_bytes({});

@@ -21,8 +21,12 @@ namespace fib {
 
 class Connection : public HttpExchange, public std::enable_shared_from_this<Connection> {
  public:
-  enum class Admission { kServed, kTurnedAway };  // one too many gets 503, whatever it asks
-  struct Services {                               // outlives the connection's closing
+  enum class Admission {
+    kServed,
+    kOnce,        // while the server drains: the first answer is the last
+    kTurnedAway,  // one too many gets 503, whatever it asks
+  };
+  struct Services {  // outlives the connection's closing
     HttpHandler& handler;
     const ServerLimits& limits;
     std::function<void(Connection&)> on_closed;  // called once, on the strand
@@ -33,8 +37,9 @@ class Connection : public HttpExchange, public std::enable_shared_from_this<Conn
 
   // From any thread.
   void start();
-  void drain();  // closes when what it is answering is answered; now, if that is nothing
-  void abort();  // closes now
+  void drain();   // closes when what it is asked is answered; now, if that is nothing
+  void finish();  // the same, but a request that isn't all here is dropped
+  void abort();   // closes now
   void post(std::function<void()> work) override;
 
   // The rest: on the strand.

@@ -67,11 +67,13 @@ struct HttpServer::Impl {
        tcp::acceptor acceptor);
   ~Impl();
 
+  size_t num_connections() const { return connections.size() + newcomers.size(); }  // locked
   void accept();
   void take(tcp::socket socket);
   void forget(Connection& connection);
-  enum class Ending { kDrain, kAbort };
-  void end(Ending how);  // returns when all connections are closed
+  void drain();  // returns when those who were there when it began are closed
+  enum class Ending { kFinish, kAbort };
+  void end(Ending how);  // accepts nobody any more; returns when all connections are closed
 
   const HttpServerConfig config;
   HttpHandler& handler;
@@ -81,13 +83,13 @@ struct HttpServer::Impl {
   net::steady_timer retry;
   const tcp::endpoint endpoint;
   const std::string host;
-  bool is_ending = false;  // on the strand
+  bool is_draining = false, is_ending = false;  // on the strand
 
   std::mutex mutex;
   std::condition_variable changed;
-  std::set<std::shared_ptr<Connection>> connections;
+  std::set<std::shared_ptr<Connection>> connections, newcomers;  // before it drained, and since
   bool is_paused = false;  // accepting, until a connection closes
-  bool has_stopped_accepting = false;
+  bool has_begun_drain = false, has_stopped_accepting = false;
 
   std::vector<std::thread> threads;
 };
@@ -117,7 +119,7 @@ void HttpServer::Impl::accept() {
   {
     const std::lock_guard lock(mutex);
     is_paused =
-        connections.size() >= static_cast<size_t>(config.limits.connections) + kMostTurnedAway;
+        num_connections() >= static_cast<size_t>(config.limits.connections) + kMostTurnedAway;
     if (is_paused) return;
   }
   acceptor.async_accept(net::make_strand(*io), [this](const error_code& error, tcp::socket socket) {
@@ -137,14 +139,16 @@ void HttpServer::Impl::take(tcp::socket socket) {
   {
     const std::lock_guard lock(mutex);
     const bool is_one_too_many =
-        connections.size() >= static_cast<size_t>(config.limits.connections);
+        num_connections() >= static_cast<size_t>(config.limits.connections);
     connection = std::make_shared<Connection>(
         std::move(socket),
         Connection::Services{.handler = handler,
                              .limits = config.limits,
                              .on_closed = [this](Connection& closed) { forget(closed); }},
-        is_one_too_many ? Connection::Admission::kTurnedAway : Connection::Admission::kServed);
-    connections.insert(connection);
+        is_one_too_many ? Connection::Admission::kTurnedAway
+        : is_draining   ? Connection::Admission::kOnce
+                        : Connection::Admission::kServed);
+    (is_draining ? newcomers : connections).insert(connection);
   }
   handler.connections_changed(+1);
   connection->start();
@@ -153,9 +157,25 @@ void HttpServer::Impl::take(tcp::socket socket) {
 void HttpServer::Impl::forget(Connection& connection) {
   handler.connections_changed(-1);
   const std::lock_guard lock(mutex);
-  connections.erase(connection.shared_from_this());
+  const auto closed = connection.shared_from_this();
+  if (connections.erase(closed) == 0) newcomers.erase(closed);
   if (std::exchange(is_paused, false)) net::post(acceptor.get_executor(), [this] { accept(); });
   changed.notify_all();
+}
+
+void HttpServer::Impl::drain() {
+  net::post(acceptor.get_executor(), [this] {
+    is_draining = true;
+    const std::lock_guard lock(mutex);
+    has_begun_drain = true;
+    for (const auto& connection : connections) connection->drain();
+    changed.notify_all();
+  });
+  {
+    std::unique_lock lock(mutex);
+    changed.wait(lock, [this] { return has_begun_drain && connections.empty(); });
+  }
+  end(Ending::kFinish);
 }
 
 void HttpServer::Impl::end(Ending how) {
@@ -166,17 +186,19 @@ void HttpServer::Impl::end(Ending how) {
     retry.cancel();
     const std::lock_guard lock(mutex);
     has_stopped_accepting = true;
-    for (const auto& connection : connections) {
-      if (how == Ending::kDrain) {
-        connection->drain();
-      } else {
-        connection->abort();
+    for (const auto* group : {&connections, &newcomers}) {
+      for (const auto& connection : *group) {
+        if (how == Ending::kFinish) {
+          connection->finish();
+        } else {
+          connection->abort();
+        }
       }
     }
     changed.notify_all();
   });
   std::unique_lock lock(mutex);
-  changed.wait(lock, [this] { return has_stopped_accepting && connections.empty(); });
+  changed.wait(lock, [this] { return has_stopped_accepting && num_connections() == 0; });
 }
 
 Result<std::unique_ptr<HttpServer>> HttpServer::start(HttpServerConfig config,
@@ -192,7 +214,7 @@ HttpServer::~HttpServer() = default;
 
 const std::string& HttpServer::host() const { return impl_->host; }
 uint16_t HttpServer::port() const { return impl_->endpoint.port(); }
-void HttpServer::drain() { impl_->end(Impl::Ending::kDrain); }
+void HttpServer::drain() { impl_->drain(); }
 void HttpServer::abort() { impl_->end(Impl::Ending::kAbort); }
 
 }  // namespace fib

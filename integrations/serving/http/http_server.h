@@ -42,10 +42,11 @@ class HttpServer {
 
   const std::string& host() const;  // the address it listens on
   uint16_t port() const;
-  // Both accept nobody any more and return when all connections are closed: after they have been
-  // answered what they had asked, or at once.
+  // Closes connections without a request and returns when the others have been answered what they
+  // had asked. Until then who comes gets one answer, so that the handler can say that it drains;
+  // after that nobody is accepted.
   void drain();
-  void abort();
+  void abort();  // closes all connections and accepts nobody any more
 
  private:
   struct Impl;

@@ -81,7 +81,8 @@ ApiError draining() {
   return {.status = 503,
           .message = "The server is shutting down.",
           .type = "server_error",
-          .code = "service_unavailable"};
+          .code = "service_unavailable",
+          .retry_after_s = 1};
 }
 
 // A package is native code from the server's own disk: whoever may have it loaded could as well do

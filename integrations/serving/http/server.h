@@ -44,7 +44,8 @@ class Server {
 
   const std::string& host() const;  // the address it listens on
   uint16_t port() const;
-  // Accepts nobody any more, answers what has been asked, closes all connections; returns then.
+  // Answers what has been asked and returns. Until then who comes is told that it drains: 503 for
+  // all but the metrics and the model's name.
   void drain();
 
  private:

@@ -275,6 +275,37 @@ TEST_F(Served, Http10GetsAStreamThatEndsWithTheConnection) {
   EXPECT_EQ(texts(answer.events()).at(0), "hi");
 }
 
+TEST_F(Served, WhoComesWhileItDrainsIsToldSo) {
+  start();
+  engine_->pause();
+  HttpClient idle(port()), busy(port());
+  EXPECT_EQ(idle.get("/health").status, 200);
+  busy.send_post(kCompletions, dump_json(completion("abc")));
+  engine_->wait_until([](const EngineStats& stats) { return stats.running == 1; });
+
+  std::jthread drain([&] { server_->drain(); });
+  EXPECT_TRUE(idle.is_at_end());  // so it has begun
+  HttpClient health(port()), late(port()), metrics(port()), silent(port());
+  const HttpAnswer unhealthy = health.get("/health");
+  EXPECT_EQ(unhealthy.status, 503);
+  EXPECT_EQ(unhealthy.headers.at("connection"), "close");
+  EXPECT_TRUE(health.is_at_end());
+  const HttpAnswer refused = late.post(kCompletions, completion("too late"));
+  EXPECT_EQ(refused.status, 503);
+  EXPECT_EQ(refused.headers.at("retry-after"), "1");
+  EXPECT_EQ(refused.error().at("code"), "service_unavailable");
+  EXPECT_NE(metrics.get("/metrics").body.find("fib_requests_running 1\n"), std::string::npos);
+
+  for (HttpClient* client : {&health, &late, &metrics}) client->close();
+  silent.send("GET /health HTTP/1.1\r\n");  // half a request, which nobody waits for
+  engine_->resume();
+  EXPECT_EQ(busy.receive().json().at("choices")[0].at("text"), "abc");
+  busy.close();
+  drain.join();
+  EXPECT_TRUE(silent.is_at_end());
+  EXPECT_THROW(HttpClient(port()).get("/health"), std::runtime_error);
+}
+
 TEST_F(Served, DrainFinishesWhatWasAskedAndClosesTheRest) {
   start();
   engine_->pause();
@@ -285,7 +316,6 @@ TEST_F(Served, DrainFinishesWhatWasAskedAndClosesTheRest) {
 
   std::jthread drain([&] { server_->drain(); });
   EXPECT_TRUE(idle.is_at_end());
-  EXPECT_THROW(HttpClient(port()).get("/health"), std::runtime_error);
   engine_->resume();
   const HttpAnswer answer = busy.receive();
   EXPECT_EQ(texts(answer.events()).at(0), "abc");
