@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """A proposer for `fib agent run`, made of any command-line coding agent that edits files.
 
-  fib agent run ... --proposer 'exec:coding_agent_proposer.py my-agent --allow-edits {prompt}'
+  fib agent run ... --exec-home agent-home \\
+    --proposer 'exec:agents/examples/coding_agent_proposer.py my-agent --allow-edits {prompt}'
 
 The solution's files and the task in words, TASK.md, lie in the current folder; what the agent
 changes there is the proposal. docs/agents.md describes the JSON that comes and goes.

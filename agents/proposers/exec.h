@@ -4,8 +4,8 @@
 // with one on stdout. docs/agents.md describes both; agents/examples/coding_agent_proposer.py is
 // one that lets a command-line coding agent edit the files.
 //
-// Each call is a process of its own: in an empty folder, the only place it may write to, with
-// bounded time, memory and output; what it leaves running ends with it.
+// Each call is a process of its own: in an empty folder, with `home` and `writable` the only places
+// it may write to, with bounded time, memory and output; what it leaves running ends with it.
 
 #include <filesystem>
 #include <memory>
@@ -20,13 +20,15 @@ namespace fib::agents {
 struct ExecOptions {
   std::string program;  // a path, or a name to search on the PATH of `environment`
   std::vector<std::string> arguments;
-  // The whole of it, but for HOME and TMPDIR, which are the call's folder.
+  // The whole of it, but for TMPDIR, which is the call's folder, and HOME.
   std::vector<std::pair<std::string, std::string>> environment;
   std::filesystem::path scratch;  // where the calls' folders are made
   std::filesystem::path abi;      // harness/abi: told to the program, which may read it; or empty
-  // Besides the system's folders, the program's own and the calls': for interpreters, keys,
-  // configurations elsewhere. Enforced where the kernel has Landlock (`fib doctor`).
-  std::vector<std::filesystem::path> readable;
+  std::filesystem::path home;     // HOME, of all calls; empty: the call's folder
+  // Besides the system's folders, the program's own (with lib beside bin), the calls' and `home`:
+  // for interpreters, keys, configurations elsewhere. Enforced where the kernel has Landlock
+  // (`fib doctor`).
+  std::vector<std::filesystem::path> readable, writable;
   enum class Network { kAllowed, kRefused } network = Network::kAllowed;  // TCP
   int parallel = 4;                                                       // calls at a time
   double timeout_s = 600.0;                                               // of a call

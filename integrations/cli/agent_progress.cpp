@@ -52,11 +52,24 @@ void AgentProgress::on_candidate(const CandidateRecord& candidate) {
     print_json_line(context_, json);
     return;
   }
+  if (candidate.refusal.reason == "crash" && candidate.fate == CandidateFate::kRefused) {
+    print_first_crash(candidate);
+  }
   if (candidate.fate != CandidateFate::kMeasured) return;
   if (candidate.speedup_low <= best_low_ && !candidate.is_confirmed) return;
   best_low_ = std::max(best_low_, candidate.speedup_low);
   line_.clear();
   print_best(candidate);
+}
+
+// Most likely the others will be like it, and nobody wants to learn so after a night.
+void AgentProgress::print_first_crash(const CandidateRecord& candidate) {
+  if (!crashed_.insert(candidate.proposer).second) return;
+  line_.clear();
+  context_.err << context_.err_style.yellow(
+                      fmt::format("#{}: {} crashed", candidate.number, candidate.proposer))
+               << "\n"
+               << first_lines(printable(candidate.refusal.message), kCrashLines, "  ");
 }
 
 void AgentProgress::print_best(const CandidateRecord& candidate) {
@@ -122,6 +135,12 @@ void AgentProgress::finish(const agents::RunSummary& summary) {
     }
     out << "\n";
   }
+  std::string rate = rate_in_words(summary.candidates_per_hour);
+  if (summary.steady_candidates_per_hour > kStartMatters * summary.candidates_per_hour) {
+    rate += fmt::format(" ({} after {} of getting started)",
+                        rate_in_words(summary.steady_candidates_per_hour),
+                        seconds_cell(summary.startup_s));
+  }
   out << fmt::format(
       "tried  {} in {}, {}; devices idle {}\n", counted(summary.spent.candidates, "candidate"),
       seconds_cell(summary.spent.seconds), rate, format_percent(summary.device_idle_share));
@@ -134,12 +153,6 @@ void AgentProgress::finish(const agents::RunSummary& summary) {
         counted(controls.pairs, "control"), 100.0 * controls.rms, 100.0 * controls.worst);
   }
   if (summary.spent.tokens > 0) {
-  std::string rate = rate_in_words(summary.candidates_per_hour);
-  if (summary.steady_candidates_per_hour > kStartMatters * summary.candidates_per_hour) {
-    rate += fmt::format(" ({} after {} of getting started)",
-                        rate_in_words(summary.steady_candidates_per_hour),
-                        seconds_cell(summary.startup_s));
-  }
     out << fmt::format("spent  {}{}\n", counted(summary.spent.tokens, "token"),
                        summary.spent.money > 0.0
                            ? fmt::format(", {} of money", money_cell(summary.spent.money))

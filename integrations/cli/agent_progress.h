@@ -4,6 +4,8 @@
 // now and then a line; with --json a line for each candidate.
 
 #include <chrono>
+#include <set>
+#include <string>
 
 #include "agents/search/run.h"
 #include "integrations/cli/context.h"
@@ -22,11 +24,13 @@ class AgentProgress {
   using Clock = std::chrono::steady_clock;
   std::string line_of(const agents::RunProgress& progress) const;
   void print_best(const CandidateRecord& candidate);
+  void print_first_crash(const CandidateRecord& candidate);
 
   const Context& context_;
   const agents::Amounts budget_;
   ProgressLine line_;
   double best_low_ = 0.0;
+  std::set<std::string> crashed_;  // proposers that did so once
   Clock::time_point last_shown_, last_printed_;
 };
 

@@ -17,11 +17,16 @@ struct ProposerArgs {
   // form, whose command is the rest.
   std::vector<std::string> proposers;
   LlmCliArgs llm;
-  std::vector<std::filesystem::path> exec_readable;
+  std::filesystem::path exec_folder;  // its words are seen from there; empty: the current one
+  std::vector<std::string> exec_readable, exec_writable;  // whole paths, as exec_home
+  std::string exec_home;
   bool exec_is_offline = false;
   int exec_parallel = 4;
+  double exec_timeout_s = 600.0;
 
   std::vector<std::string> names() const;  // Proposer::name of each, as far as there is one
+  // Of an answer, behind the others of so many in flight: who takes longer hangs.
+  double longest_wait_s(int in_flight) const;
   // What of it a resumed run has to have again. No key is in it, only where it is found.
   Json to_json() const;
 };

@@ -35,7 +35,7 @@ struct AgentRunArgs {
   agents::SearchOptions search;
   int in_flight = 0;  // 0: as many as keep builders and devices busy
   int builders = 0;   // 0: by the number of processors
-  double proposal_timeout_s = 1800.0;
+  double proposal_timeout_s = 0.0;  // 0: longer than anybody at work takes
   bool is_race_off = false;
   WorkloadChoice workloads;
   MeasureArgs measure;
@@ -45,6 +45,7 @@ struct AgentRunArgs {
     return {
         {"proposers", proposers.to_json()},
         {"budget", budget},
+        {"proposal_timeout_s", proposal_timeout_s},
         {"workloads",
          {{"path", workloads.path.empty()
                        ? ""
@@ -65,6 +66,10 @@ Result<void> take_setup(const CLI::App& command, const Json& setup, AgentRunArgs
   args.measure.samples = FIB_TRY(FIB_TRY(measure.at("samples")).string());
   args.measure.is_quick = FIB_TRY(FIB_TRY(measure.at("quick")).boolean());
   args.budget = FIB_TRY(merge_budgets(FIB_TRY(FIB_TRY(view.at("budget")).strings()), args.budget));
+  const auto timeout = view.find("proposal_timeout_s");  // runs of before have none
+  if (timeout && command.count("--proposal-timeout") == 0) {
+    args.proposal_timeout_s = FIB_TRY(timeout->number());
+  }
   return take_stored(command, FIB_TRY(view.at("proposers")).json(), args.proposers);
 }
 
@@ -150,8 +155,7 @@ Result<int> run_agent(const Context& context, const CLI::App& command, AgentRunA
                              .architecture = device.architecture,
                              .hardware = device.name,
                              .hardware_key = device.key,
-                             .budget = budget,
-                             .proposal_timeout_s = args.proposal_timeout_s};
+                             .budget = budget};
   if (stored) {
     options.plan = *std::move(stored);
     options.plan.setup = args.setup();  // with what was said now
@@ -166,6 +170,9 @@ Result<int> run_agent(const Context& context, const CLI::App& command, AgentRunA
                                                 .asked = args.seeds})),
                             proposers);
   }
+  options.proposal_timeout_s = args.proposal_timeout_s > 0.0
+                                   ? args.proposal_timeout_s
+                                   : args.proposers.longest_wait_s(options.plan.search.lag);
   if (!context.json()) {
     context.out << fmt::format("{} on {}: {}, from {}; budget: {}\n", site.signature->name,
                                device.name, fmt::join(options.plan.search.proposers, ", "),
@@ -238,9 +245,9 @@ void add_agent_run_command(CLI::App& agent, Action& action) {
       ->check(CLI::Range(1, 256));
   command
       ->add_option("--proposal-timeout", args->proposal_timeout_s,
-                   "A proposer that takes longer hangs")
-      ->check(CLI::Range(0.1, 86400.0))
-      ->capture_default_str()
+                   "A proposer that takes longer, waiting for its turn included, hangs; default: "
+                   "1800, or what calls of --exec-timeout or --llm-timeout come to")
+      ->check(CLI::Range(0.1, 864000.0))
       ->type_name("SECONDS");
   of_new(command
              ->add_option("--workloads", args->workloads.path,
@@ -257,12 +264,12 @@ void add_agent_run_command(CLI::App& agent, Action& action) {
              ->type_name("MIN:MAX"));
   of_new(command->add_flag("--quick", args->measure.is_quick,
                            "One value set, few samples: for trying out; ranked apart"));
-  command->add_option("--threads", args->measure.threads, "For references; default: all processors")
-      ->check(CLI::PositiveNumber);
-  for (CLI::Option* option : of_new_runs) resume->excludes(option);
   of_new(command->add_flag("--no-race", args->is_race_off,
                            "Judge in full also who, after a brief look at all workloads, can't "
                            "overtake the best"));
+  command->add_option("--threads", args->measure.threads, "For references; default: all processors")
+      ->check(CLI::PositiveNumber);
+  for (CLI::Option* option : of_new_runs) resume->excludes(option);
   command->footer(
       "Examples:\n"
       "  fib agent run --signature rmsnorm_h4096 --budget 30m\n"

@@ -65,6 +65,29 @@ Result<fs::path> locate(const ExecOptions& options) {
               "name its path");
 }
 
+// Where a program and what it needs lie: its folder and, as languages install themselves, what is
+// beside a `bin`. Never all of what is there: beside ~/bin lies a home.
+void add_installation(const fs::path& program, std::vector<fs::path>& readable) {
+  const fs::path folder = program.parent_path();
+  readable.push_back(folder);
+  if (folder.filename() != "bin") return;
+  for (const char* name : {"lib", "lib64", "libexec", "pyvenv.cfg"}) {
+    readable.push_back(folder.parent_path() / name);
+  }
+}
+
+// For programs that weren't made for such a place, by what they say of it.
+std::string advice_on(std::string_view errors) {
+  std::string advice;
+  if (errors.find("ermission denied") != std::string_view::npos && landlock_abi() > 0) {
+    advice += "; it may read the system's folders, its own and what --exec-readable names";
+  }
+  if (errors.find("o such file") != std::string_view::npos) {
+    advice += "; it begins in an empty folder, where files need their whole path";
+  }
+  return advice;
+}
+
 // As a program's last words: the end, from the beginning of a line where there is one.
 std::string tail_of(std::string_view text) {
   if (text.size() > kTailBytes) {
@@ -143,7 +166,7 @@ class ExecProposer final : public Proposer {
     if (!request.valid()) return fail(ErrorCode::kIo, "can't be read", request_file.string());
 
     const FileDescriptor ruleset = FIB_TRY(confine(folder.path()));
-    const auto child = FIB_TRY(ChildProcess::start(
+    auto started = ChildProcess::start(
         {.executable = program_,
          .arguments = options_.arguments,
          .environment = environment_in(folder.path()),
@@ -152,7 +175,15 @@ class ExecProposer final : public Proposer {
          .input_fd = request.get(),
          .errors = ChildOptions::Errors::kApart,
          .limits = {.address_space_bytes = options_.memory_bytes, .file_bytes = kLargestFile},
-         .max_output_bytes = options_.max_answer_bytes}));
+         .max_output_bytes = options_.max_answer_bytes});
+    if (!started) {
+      Error error = std::move(started).error();
+      error.remedy =
+          "a script's interpreter lies in the system's folders, the program's own, or "
+          "one that --exec-readable names";
+      return fail(std::move(error));
+    }
+    const std::unique_ptr<ChildProcess> child = *std::move(started);
     Call call{.end = wait(*child, cancelled)};
     child->kill();
     const WorkerExit exit = child->wait();
@@ -182,15 +213,16 @@ class ExecProposer final : public Proposer {
 
   Result<FileDescriptor> confine(const fs::path& folder) const {
     if (landlock_abi() == 0) return FileDescriptor();
-    AllowedPaths allowed{.readable = system_folders(), .writable = {folder, "/dev/null"}};
+    AllowedPaths allowed{.readable = system_folders(), .writable = options_.writable};
+    allowed.writable.insert(allowed.writable.end(), {folder, "/dev/null"});
+    if (!options_.home.empty()) allowed.writable.push_back(options_.home);
     if (options_.network == ExecOptions::Network::kAllowed) {
       allowed.tcp = AllowedPaths::Tcp::kAllowed;
       for (const char* file : kNetworkFiles) allowed.readable.push_back(file);
     }
-    // A script's folder, and where a link to a program leads.
     std::error_code ignored;
-    allowed.readable.push_back(program_.parent_path());
-    allowed.readable.push_back(fs::weakly_canonical(program_, ignored).parent_path());
+    add_installation(program_, allowed.readable);
+    add_installation(fs::weakly_canonical(program_, ignored), allowed.readable);  // of a link
     if (!options_.abi.empty()) allowed.readable.push_back(options_.abi);
     std::ranges::copy(options_.readable, std::back_inserter(allowed.readable));
     return landlock_ruleset(allowed);
@@ -201,7 +233,7 @@ class ExecProposer final : public Proposer {
     std::erase_if(environment, [](const auto& variable) {
       return variable.first == "HOME" || variable.first == "TMPDIR";
     });
-    environment.emplace_back("HOME", folder.string());
+    environment.emplace_back("HOME", (options_.home.empty() ? folder : options_.home).string());
     environment.emplace_back("TMPDIR", folder.string());
     if (!variable(options_, "PATH")) environment.emplace_back("PATH", kSystemSearchPath);
     return environment;
@@ -218,7 +250,8 @@ class ExecProposer final : public Proposer {
       case Call::End::kCancelled:
         return refused("cancelled", "the run was stopped while the program was asked");
       case Call::End::kTimedOut:
-        return refused("timeout", fmt::format("no answer after {:g} s", options_.timeout_s));
+        return refused("timeout",
+                       fmt::format("no answer after {:g} s (--exec-timeout)", options_.timeout_s));
       case Call::End::kTooLong:
         return refused("malformed",
                        fmt::format("the answer has more than {}",
@@ -226,9 +259,9 @@ class ExecProposer final : public Proposer {
       case Call::End::kCrashed: break;
     }
     const std::string last_words = tail_of(call.errors);
-    return refused("crash", last_words.empty()
-                                ? call.how
-                                : fmt::format("{}; it printed:\n{}", call.how, last_words));
+    return refused("crash", last_words.empty() ? call.how
+                                               : fmt::format("{}{}; it printed:\n{}", call.how,
+                                                             advice_on(call.errors), last_words));
   }
 
   const ExecOptions options_;

@@ -178,7 +178,7 @@ TEST_F(ExecProposer, ACrashIsRefusedWithItsLastWords) {
 
 TEST_F(ExecProposer, AHangIsEndedWithAllThatItStarted) {
   const auto outcome = ask("sleep 1000 & echo $!; sleep 1000", {.timeout_s = 0.2});
-  EXPECT_EQ(refusal_of(outcome), "timeout: no answer after 0.2 s");
+  EXPECT_EQ(refusal_of(outcome), "timeout: no answer after 0.2 s (--exec-timeout)");
   ASSERT_NE(*said(outcome, "stdout"), "");
   // A killed process has no command line, also where nobody has reaped it yet.
   const int left_behind = std::stoi(*said(outcome, "stdout"));
@@ -240,6 +240,64 @@ TEST_F(ExecProposer, ReadsAndWritesWhereItMay) {
   EXPECT_FALSE(std::filesystem::exists(elsewhere / "escape"));
   EXPECT_THAT(refusal_of(ask(script, {.readable = {elsewhere.path()}})),
               HasSubstr("exited with code 1"));
+}
+
+TEST_F(ExecProposer, ReadsItsInstallationBesideBin) {
+  if (landlock_abi() == 0) GTEST_SKIP() << "this kernel has no Landlock";
+  const ScratchFolder installed;
+  const std::string prefix = installed.path().string();
+  for (const char* file : {"lib/part", "share/secret"}) {
+    std::filesystem::create_directories((installed / file).parent_path());
+    ASSERT_TRUE(write_file_atomically(installed / file, "42"));
+  }
+  const std::string script = program(
+      fmt::format("cat {0}/lib/part || exit 1\ncat {0}/share/secret && exit 2\nexit 9", prefix));
+  std::filesystem::create_directories(installed / "bin");
+  std::filesystem::rename(script, installed / "bin/tool");
+  std::filesystem::create_symlink(installed / "bin/tool", programs_ / "tool");
+  for (const std::filesystem::path& name : {installed / "bin/tool", programs_ / "tool"}) {
+    const auto proposer =
+        make_exec_proposer({.program = name.string(), .scratch = scratch_.path()});
+    ASSERT_TRUE(proposer);
+    const auto outcome = (*proposer)->propose(testing::sample_request());
+    EXPECT_THAT(refusal_of(*outcome), HasSubstr("exited with code 9")) << name;
+  }
+}
+
+TEST_F(ExecProposer, HasAHomeOfItsOwnWhereOneIsNamed) {
+  const ScratchFolder home, state;
+  ASSERT_TRUE(write_file_atomically(home / "settings", "42"));
+  const std::string script = fmt::format(
+      "cat \"$HOME/settings\" || exit 1\necho x > \"$HOME/session\" || exit 2\n"
+      "echo x > {}/log || exit 3\ntest \"$TMPDIR\" = \"$PWD\" || exit 4\nexit 9",
+      state.path().string());
+  const auto outcome =
+      ask(script,
+          {.environment = {{"HOME", "/nowhere"}}, .home = home.path(), .writable = {state.path()}});
+  EXPECT_THAT(refusal_of(outcome), HasSubstr("exited with code 9"));
+  EXPECT_TRUE(std::filesystem::exists(home / "session"));
+  EXPECT_TRUE(std::filesystem::exists(state / "log"));
+}
+
+TEST_F(ExecProposer, SaysWhyAProgramMeetsNothingThatItKnows) {
+  EXPECT_THAT(refusal_of(ask("cat my_settings.json")),
+              AllOf(HasSubstr("need their whole path; it printed:\n"), HasSubstr("No such file")));
+  EXPECT_EQ(refusal_of(ask("echo 'no key given' >&2; exit 3")),
+            "crash: exited with code 3; it printed:\nno key given\n");
+  if (landlock_abi() == 0) GTEST_SKIP() << "this kernel has no Landlock";
+  const ScratchFolder elsewhere;
+  ASSERT_TRUE(write_file_atomically(elsewhere / "secret", "42"));
+  EXPECT_THAT(refusal_of(ask("cat " + (elsewhere / "secret").string())),
+              HasSubstr("--exec-readable"));
+  // An interpreter that it may not read doesn't even begin.
+  std::filesystem::copy_file("/bin/sh", elsewhere / "sh");
+  const std::string script = program("");
+  ASSERT_TRUE(write_file_atomically(script, "#!" + (elsewhere / "sh").string() + "\n"));
+  std::filesystem::permissions(script, std::filesystem::perms::owner_all);
+  const auto proposer = make_exec_proposer({.program = script, .scratch = scratch_.path()});
+  const auto outcome = (*proposer)->propose(testing::sample_request());
+  ASSERT_FALSE(outcome);
+  EXPECT_THAT(outcome.error().remedy, HasSubstr("--exec-readable"));
 }
 
 TEST_F(ExecProposer, IsRefusedMoreMemoryThanItMayHave) {
