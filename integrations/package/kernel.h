@@ -68,6 +68,8 @@ class Kernel {
   virtual Result<void> run(const KernelCall& call) = 0;
 
   // Lays out the weights among `inputs` (others may be null). nullptr: this kernel has no such step.
+  // Whose it is, where that isn't the dispatch that handed it out: "house" of what a package lacks.
+  virtual std::string_view lender() const { return {}; }
   virtual Result<std::unique_ptr<PreparedWeights>> prepare(std::span<const Operand> inputs) = 0;
 };
 

@@ -11,12 +11,13 @@
 namespace fib {
 namespace {
 
-// Another dispatch's kernel.
+// The house's kernel.
 class BorrowedKernel final : public Kernel {
  public:
   explicit BorrowedKernel(Kernel& kernel) : kernel_(kernel) {}
   const Signature& signature() const override { return kernel_.signature(); }
   std::string_view solution() const override { return kernel_.solution(); }
+  std::string_view lender() const override { return "house"; }
   Result<void> run(const KernelCall& call) override { return kernel_.run(call); }
   Result<std::unique_ptr<PreparedWeights>> prepare(std::span<const Operand> inputs) override {
     return kernel_.prepare(inputs);

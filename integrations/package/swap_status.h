@@ -29,7 +29,7 @@ struct SwapOptions {
 
 struct SwappedSignature {
   std::string signature;
-  std::string package;    // that serves it
+  std::string package;    // that serves it; "house" where that lends what the package lacks
   std::string candidate;  // package that is to serve it; "" : none
   int64_t compared = 0;   // calls, since the last exchange began
 };

@@ -25,6 +25,10 @@ struct SwappableDispatch::Binding {
   PackagePtr package;
   Kernel* kernel = nullptr;
   explicit operator bool() const { return kernel != nullptr; }
+  // Who status() says it is of.
+  std::string owner() const {
+    return kernel->lender().empty() ? package->name : std::string(kernel->lender());
+  }
 };
 
 // One set of weights, laid out for both.
@@ -313,7 +317,7 @@ void SwappableDispatch::settle_failures() {
     if (state_ == SwapState::kShadowing) return drop_candidate(kernel->failure);
     // The rest of its package serves already.
     reason_ = fmt::format("{} stays with '{}': {}", kernel->signature().name,
-                          kernel->serving.package->name, kernel->failure);
+                          kernel->serving.owner(), kernel->failure);
     kernel->drop_other(retired_);
   }
 }
@@ -399,7 +403,7 @@ void SwappableDispatch::publish() {
     const bool is_to_come = other != nullptr && (other == candidate_ || other == serving_) &&
                             !kernel->serves(candidate_);
     status.signatures.push_back({.signature = kernel->signature().name,
-                                 .package = kernel->serving.package->name,
+                                 .package = kernel->serving.owner(),
                                  .candidate = is_to_come ? other->name : std::string(),
                                  .compared = kernel->num_agreed});
   }

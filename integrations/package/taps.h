@@ -86,3 +86,4 @@ class TappedKernel final : public Kernel {
 };
 
 }  // namespace fib
+  std::string_view lender() const override { return kernel_->lender(); }

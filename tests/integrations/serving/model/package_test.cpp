@@ -201,6 +201,18 @@ TEST_F(OnPackages, WhatAPackageLacksTheHouseServes) {
 }
 
 TEST_F(OnPackages, WithoutTheHouseASignatureIsMissing) {
+TEST_F(OnPackages, WhatTheHouseLendsIsNotThePackages) {
+  SwappableDispatch dispatch(open_package(library(build("norms", {request("rmsnorm")}))), "norms",
+                             {});
+  must(dispatch.resolve(request("rmsnorm")));
+  must(dispatch.resolve(request("argmax")));
+  const SwapStatus status = dispatch.status();
+  EXPECT_EQ(status.package, "norms");
+  ASSERT_EQ(status.signatures.size(), 2u);
+  EXPECT_EQ(status.signatures[0].package, "norms");
+  EXPECT_EQ(status.signatures[1].package, "house") << "the package has no such signature";
+}
+
   const auto dispatch =
       must(open_package_dispatch(*device_, library(build("one", {request("rmsnorm")})),
                                  {.house = house_options(),
