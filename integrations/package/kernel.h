@@ -61,6 +61,8 @@ class Kernel {
   virtual ~Kernel() = default;
   virtual const Signature& signature() const = 0;
   virtual std::string_view solution() const = 0;  // that served the last call: "rmsnorm-rows"
+  // Whose it is, where that isn't the dispatch that handed it out: "house" of what a package lacks.
+  virtual std::string_view lender() const { return {}; }
 
   // Enqueues the call on the device's queue. Shapes that don't fit the signature and a plan that
   // refuses the shape are errors (kInvalidInput, kUnsupported) before anything
@@ -68,8 +70,6 @@ class Kernel {
   virtual Result<void> run(const KernelCall& call) = 0;
 
   // Lays out the weights among `inputs` (others may be null). nullptr: this kernel has no such step.
-  // Whose it is, where that isn't the dispatch that handed it out: "house" of what a package lacks.
-  virtual std::string_view lender() const { return {}; }
   virtual Result<std::unique_ptr<PreparedWeights>> prepare(std::span<const Operand> inputs) = 0;
 };
 

@@ -74,6 +74,7 @@ class TappedKernel final : public Kernel {
 
   const Signature& signature() const override { return kernel_->signature(); }
   std::string_view solution() const override { return kernel_->solution(); }
+  std::string_view lender() const override { return kernel_->lender(); }
   Result<void> run(const KernelCall& call) override { return taps_.run(*kernel_, views_, call); }
   Result<std::unique_ptr<PreparedWeights>> prepare(std::span<const Operand> inputs) override {
     return kernel_->prepare(inputs);
@@ -86,4 +87,3 @@ class TappedKernel final : public Kernel {
 };
 
 }  // namespace fib
-  std::string_view lender() const override { return kernel_->lender(); }
