@@ -23,17 +23,19 @@ class CudaSeat final : public PackageSeat {
 
 }  // namespace
 
-Result<std::unique_ptr<PackageSeat>> open_cuda_seat(ServingDevice& device,
-                                                    const HouseDispatchOptions& options) {
+Result<std::unique_ptr<PackageSeat>> make_cuda_seat(ServingDevice& device) {
+  return std::make_unique<CudaSeat>(dynamic_cast<const CudaDevice&>(device));
+}
+
+Result<void> prepare_card(ServingDevice& device, const HouseDispatchOptions& options) {
   auto& cuda = dynamic_cast<CudaDevice&>(device);
   FIB_CHECK(cuda.enter());
-  if (!cuda.can_fill_random()) {
-    // A package needs no NVRTC; without it there are no random weights, and fill_random says so.
-    if (auto adopted = adopt_harness_kernels(cuda, options); !adopted) {
-      if (adopted.error().code == ErrorCode::kWorkerLost) return fail(std::move(adopted).error());
-    }
+  if (cuda.can_fill_random()) return {};
+  // A package needs no NVRTC; without it there are no random weights, and fill_random says so.
+  if (auto adopted = adopt_harness_kernels(cuda, options); !adopted) {
+    if (adopted.error().code == ErrorCode::kWorkerLost) return fail(std::move(adopted).error());
   }
-  return std::make_unique<CudaSeat>(cuda);
+  return {};
 }
 
 }  // namespace fib

@@ -15,9 +15,9 @@ Failure unavailable() {
 
 Result<std::unique_ptr<ServingDevice>> open_cuda_device(int, double) { return unavailable(); }
 
-Result<std::unique_ptr<PackageSeat>> open_cuda_seat(ServingDevice&, const HouseDispatchOptions&) {
-  return unavailable();
-}
+Result<std::unique_ptr<PackageSeat>> make_cuda_seat(ServingDevice&) { return unavailable(); }
+
+Result<void> prepare_card(ServingDevice&, const HouseDispatchOptions&) { return unavailable(); }
 
 Result<std::unique_ptr<KernelTarget>> open_cuda_kernels(ServingDevice&,
                                                         const HouseDispatchOptions&) {

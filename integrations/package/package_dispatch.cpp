@@ -119,18 +119,31 @@ Result<void> PackageDispatch::prefetch(const std::vector<SignatureRequest>& requ
 
 }  // namespace
 
+Result<LoadedPackage> load_package(ServingDevice& device, PackageLibraryPtr package,
+                                   const std::filesystem::path& definitions) {
+  Catalog catalog = FIB_TRY(Catalog::builtin(definitions));
+  auto seat =
+      device.info().target == "cpu" ? make_cpu_seat(device) : FIB_TRY(make_cuda_seat(device));
+  auto open = std::make_shared<OpenPackage>(package, std::move(seat));
+  const fib_kernels_device_options place = open->seat->options();
+  // Not OpenPackage::check(): to ask what became of the device is for the device's thread.
+  FIB_CHECK(package->check(package->api().open(&place, &open->device), package->path().string()));
+  return LoadedPackage{std::move(catalog), std::move(open)};
+}
+
+std::unique_ptr<Dispatch> make_package_dispatch(ServingDevice& device, LoadedPackage package,
+                                                PackageDispatchOptions options) {
+  return std::make_unique<PackageDispatch>(device, std::move(package.open),
+                                           std::move(package.catalog), std::move(options));
+}
+
 Result<std::unique_ptr<Dispatch>> open_package_dispatch(ServingDevice& device,
                                                         PackageLibraryPtr package,
                                                         PackageDispatchOptions options) {
-  Catalog catalog = FIB_TRY(Catalog::builtin(options.house.definitions));
-  auto seat = device.info().target == "cpu" ? make_cpu_seat(device)
-                                            : FIB_TRY(open_cuda_seat(device, options.house));
-  const std::string where = package->path().string();
-  auto open = std::make_shared<OpenPackage>(std::move(package), std::move(seat));
-  const fib_kernels_device_options place = open->seat->options();
-  FIB_CHECK(open->check(open->api().open(&place, &open->device), where));
-  return std::make_unique<PackageDispatch>(device, std::move(open), std::move(catalog),
-                                           std::move(options));
+  if (device.info().target != "cpu") FIB_CHECK(prepare_card(device, options.house));
+  LoadedPackage loaded =
+      FIB_TRY(load_package(device, std::move(package), options.house.definitions));
+  return make_package_dispatch(device, std::move(loaded), std::move(options));
 }
 
 }  // namespace fib

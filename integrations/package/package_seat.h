@@ -20,10 +20,11 @@ class PackageSeat {
   virtual Error explain(Error error) const { return error; }
 };
 
-// The device outlives the seat.
+// From any thread; the device outlives the seat.
 std::unique_ptr<PackageSeat> make_cpu_seat(ServingDevice& device);
-// Also gives the card its kernels for random weights, if NVRTC is there to compile them.
-Result<std::unique_ptr<PackageSeat>> open_cuda_seat(ServingDevice& device,
-                                                    const HouseDispatchOptions& options);
+Result<std::unique_ptr<PackageSeat>> make_cuda_seat(ServingDevice& device);
+// Gives a card its kernels for random weights, if NVRTC is there to compile them. On the device's
+// thread.
+Result<void> prepare_card(ServingDevice& device, const HouseDispatchOptions& options);
 
 }  // namespace fib

@@ -23,12 +23,19 @@ Result<void> PackageSwap::begin(const fs::path& package) {
   return {};
 }
 
+Result<LoadedPackage> PackageSwap::read(const fs::path& package) const {
+  return load_package(dispatch_.device(),
+                      FIB_TRY(PackageLibrary::open(package, options_.unpack_folder)),
+                      options_.house.definitions);
+}
+
 void PackageSwap::load(const fs::path& package) {
-  auto library = PackageLibrary::open(package, options_.unpack_folder);
-  dispatch_.propose([library = std::move(library), house = options_.house,
+  // Shared, because an opener is copied: it is a std::function.
+  const auto loaded = std::make_shared<Result<LoadedPackage>>(read(package));
+  dispatch_.propose([loaded, house = options_.house,
                      &device = dispatch_.device()]() -> Result<std::unique_ptr<Dispatch>> {
-    return open_package_dispatch(
-        device, FIB_TRY(library),
+    return make_package_dispatch(
+        device, FIB_TRY(std::move(*loaded)),
         {.house = house, .missing = PackageDispatchOptions::Missing::kIsError, .note = {}});
   });
   options_.wake();

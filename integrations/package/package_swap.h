@@ -29,7 +29,9 @@ class PackageSwap {
   Result<void> begin(const std::filesystem::path& package);
 
  private:
+  // On the loader's thread: the engine's goes on with its steps meanwhile.
   void load(const std::filesystem::path& package);
+  Result<LoadedPackage> read(const std::filesystem::path& package) const;
 
   SwappableDispatch& dispatch_;
   const Options options_;

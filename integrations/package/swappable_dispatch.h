@@ -29,7 +29,8 @@ namespace fib {
 
 class SwappableDispatch final : public Dispatch {
  public:
-  // Opens the candidate, on the device's thread; or says why it could not be loaded.
+  // Opens the candidate, on the device's thread, where steps wait for it; or says why it could not
+  // be loaded.
   using Opener = std::function<Result<std::unique_ptr<Dispatch>>()>;
 
   // `name`: what status() calls the dispatch that serves first.
