@@ -8,6 +8,7 @@
 #include <cmath>
 #include <condition_variable>
 #include <mutex>
+#include <optional>
 #include <ostream>
 #include <random>
 
@@ -76,9 +77,15 @@ struct BatchFigures {
   int batch = 0;
   double decode_tokens_per_s = 0.0;  // while all sequences decode
   double step_ms = 0.0;              // of these steps
-  double host_ms_per_step = 0.0;     // scheduling, outside the executor, over all steps
+  // Over all steps: scheduling and, where it is known, what of the executor isn't waiting.
+  double scheduler_ms_per_step = 0.0;
+  std::optional<double> executor_host_ms_per_step;
   double bytes_per_step = 0.0;       // that a decode step can't do without
   double prefill_tokens_per_s = 0.0;
+
+  double host_ms_per_step() const {
+    return scheduler_ms_per_step + executor_host_ms_per_step.value_or(0.0);
+  }
 };
 
 // Weights but for unrouted experts, and keys and values in the middle of the output. The experts
@@ -141,8 +148,12 @@ Result<BatchFigures> measure(Engine& engine, const ModelConfig& config, const Be
   BatchFigures figures{.batch = batch, .bytes_per_step = floor_bytes(config, args, batch)};
   figures.decode_tokens_per_s = static_cast<double>(tokens) / seconds;
   figures.step_ms = 1e3 * batch / figures.decode_tokens_per_s;
-  figures.host_ms_per_step = (after.step_host_ns - before.step_host_ns) / 1e6 /
-                             static_cast<double>(after.steps - before.steps);
+  const double ns_to_ms_a_step = 1e6 * static_cast<double>(after.steps - before.steps);
+  figures.scheduler_ms_per_step = (after.step_host_ns - before.step_host_ns) / ns_to_ms_a_step;
+  if (after.executor_host_ns) {
+    figures.executor_host_ms_per_step =
+        (*after.executor_host_ns - before.executor_host_ns.value_or(0.0)) / ns_to_ms_a_step;
+  }
   figures.prefill_tokens_per_s = batch * args.prompt_tokens / prefill_s;
   return figures;
 }
@@ -167,13 +178,16 @@ Result<int> bench(const Context& context, const BenchArgs& args) {
     const BatchFigures f = FIB_TRY(measure(*engine, model, args, batch));
     const double bytes_per_s = f.bytes_per_step / (f.step_ms / 1e3);
     table.add({std::to_string(batch), fmt::format("{:.0f} tokens/s", f.decode_tokens_per_s),
-               fmt::format("{:.3f} ms", f.step_ms), fmt::format("{:.3f} ms", f.host_ms_per_step),
+               fmt::format("{:.3f} ms", f.step_ms), fmt::format("{:.3f} ms", f.host_ms_per_step()),
                format_bandwidth(bytes_per_s),
                fmt::format("{:.0f} tokens/s", f.prefill_tokens_per_s)});
     rows.push_back({{"batch", batch},
                     {"decode_tokens_per_s", f.decode_tokens_per_s},
                     {"step_ms", f.step_ms},
-                    {"host_ms_per_step", f.host_ms_per_step},
+                    {"host_ms_per_step", f.host_ms_per_step()},
+                    {"scheduler_ms_per_step", f.scheduler_ms_per_step},
+                    {"executor_host_ms_per_step",
+                     f.executor_host_ms_per_step ? Json(*f.executor_host_ms_per_step) : Json()},
                     {"bytes_per_step", f.bytes_per_step},
                     {"bandwidth_gbps", bytes_per_s / 1e9},
                     {"prefill_tokens_per_s", f.prefill_tokens_per_s}});
@@ -213,6 +227,8 @@ void add_bench_command(CLI::App& app, Action& action) {
   command->footer(
       "Greedy; each batch runs twice and the second run counts. 'at least read': the bytes a step\n"
       "can't do without (weights, experts of a random choice, keys and values) over its time.\n"
+      "'host a step': what the host does for it; scheduling, and on a card all of the rest but\n"
+      "waiting for the card.\n"
       "Examples:\n"
       "  fib bench --batch 1,8,64\n"
       "  fib bench MODEL --target cuda --load-format dummy --batch 1,16,64,256\n");

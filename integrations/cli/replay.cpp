@@ -20,6 +20,10 @@ namespace fib {
 namespace {
 
 struct ReplayArgs {
+// Of a card's steps that are captured, one in so many is timed: enough for shares in a minute of
+// traffic. A prime, as a cohort's 16 steps should all be met.
+constexpr int kCaptureProfileEvery = 17;
+
   ServingArgs serving;
   CaptureArgs capture;
   TrafficArgs traffic;
@@ -76,7 +80,11 @@ Result<int> print_report(const Context& context, const ReplayArgs& args, const T
 
 Result<int> replay_in_process(const Context& context, const ReplayArgs& args) {
   const RequestTrace trace = FIB_TRY(read_trace(args.traffic));
-  const ServingStack stack = FIB_TRY(open_serving(context, args.serving));
+  ServingArgs serving = args.serving;
+  if (!args.capture.folder.empty() && serving.target != "cpu") {
+    serving.profile_every = kCaptureProfileEvery;
+  }
+  const ServingStack stack = FIB_TRY(open_serving(context, serving));
   const ExecutorLimits& limits = stack.executor->limits();
   const Traffic traffic =
       FIB_TRY(plan_traffic(args, trace, stack.folder, limits.vocab_size,

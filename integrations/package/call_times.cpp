@@ -21,7 +21,7 @@ void CallTimes::on_call(const Kernel& kernel, const KernelCall&, double host_ns)
   sum.host_ns += host_ns;
 }
 
-void CallTimes::on_device_time(const Kernel& kernel, double device_ns) {
+void CallTimes::on_device_time(const Kernel& kernel, const KernelCall&, double device_ns) {
   const std::lock_guard lock(mutex_);
   Sum& sum = sums_[&kernel];
   ++sum.sampled_calls;

@@ -30,7 +30,7 @@ class CallTimes : public CallTap {
   CallTimes& operator=(const CallTimes&) = delete;
 
   void on_call(const Kernel& kernel, const KernelCall& call, double host_ns) override;
-  void on_device_time(const Kernel& kernel, double device_ns) override;
+  void on_device_time(const Kernel& kernel, const KernelCall& call, double device_ns) override;
   std::vector<CallTime> read() const;  // from any thread; the longest first
 
  private:

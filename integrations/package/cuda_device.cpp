@@ -200,7 +200,10 @@ Result<void> CudaDevice::fill_random(std::byte* to, size_t bytes, float scale, u
 
 Result<void> CudaDevice::synchronize() {
   FIB_CHECK(enter());
+  const auto start = std::chrono::steady_clock::now();
   const CUresult waited = wait();
+  waited_ns_ +=
+      std::chrono::duration<double, std::nano>(std::chrono::steady_clock::now() - start).count();
   if (waited != CUDA_ERROR_NOT_READY) return check(waited, "synchronize");
   context_->abandon();
   return fail(

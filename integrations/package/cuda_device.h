@@ -34,6 +34,7 @@ class CudaDevice final : public ServingDevice {
   Result<void> fill(std::byte* to, int value, size_t bytes) override;
   Result<void> fill_random(std::byte* to, size_t bytes, float scale, uint64_t seed) override;
   Result<void> synchronize() override;
+  std::optional<double> waited_ns() const override { return waited_ns_; }
   Result<std::unique_ptr<DeviceGraph>> capture(
       const std::function<Result<void>()>& record) override;
   bool can_capture() const override { return true; }
@@ -58,6 +59,7 @@ class CudaDevice final : public ServingDevice {
   std::optional<HarnessKernels> kernels_;
   mutable std::thread::id thread_;  // that the context is current in
   bool is_capturing_ = false;
+  double waited_ns_ = 0.0;
 };
 
 struct HouseDispatchOptions;

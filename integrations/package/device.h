@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -107,6 +108,9 @@ class ServingDevice {
   // isn't done within the device's deadline: it is lost as well. On the CPU, where a call returns
   // when its work is done, there is no deadline: nothing in a process can end a kernel of its own.
   virtual Result<void> synchronize() = 0;
+  // What synchronize() has waited since the device was opened: all else between two calls of it is
+  // the host's time. Nothing on the cpu target, where calls are done when they return.
+  virtual std::optional<double> waited_ns() const { return std::nullopt; }
 
   // Runs `record`, which enqueues, and returns it as a graph. Nothing is executed. kUnsupported on
   // the cpu target.

@@ -20,10 +20,13 @@ namespace fib {
 class CallTap {
  public:
   virtual ~CallTap() = default;
-  // A call within Dispatch::time_calls, some time after its on_call.
-  virtual void on_device_time(const Kernel&, double /*device_ns*/) {}
+  // A call within Dispatch::time_calls, some time after its on_call; host copies are still there.
+  virtual void on_device_time(const Kernel&, const KernelCall&, double /*device_ns*/) {}
   // `host_ns`: what enqueuing took; on the cpu target that is the call itself.
   virtual void on_call(const Kernel& kernel, const KernelCall& call, double host_ns) = 0;
+  // Whether it wants to see what a step computes for itself on a card (Operand::host_at_end). Then
+  // on_call of the calls that have such inputs comes when the step is done, with host copies.
+  virtual bool wants_computed() const { return false; }
 };
 
 struct SignatureRequest {
@@ -58,6 +61,11 @@ class Dispatch {
   // calls took on the device. A graph has its calls timed if it was captured within time_calls, too.
   // A dispatch that can't time calls just runs it.
   virtual Result<void> time_calls(const std::function<Result<void>()>& work) { return work(); }
+
+  // Runs a step: `work` enqueues it and ends with ServingDevice::synchronize(). Before that it
+  // brings what the step computed to Operand::host_at_end, if wants_computed() (some tap does).
+  virtual Result<void> run_step(const std::function<Result<void>()>& work) { return work(); }
+  virtual bool wants_computed() const { return false; }
 
   // Kernels resolved so far, with their solutions.
   virtual std::vector<const Kernel*> kernels() const = 0;

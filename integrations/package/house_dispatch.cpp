@@ -55,6 +55,10 @@ class HouseDispatch final : public Dispatch {
   Result<void> time_calls(const std::function<Result<void>()>& work) override {
     return taps_.time_calls(device_, work);
   }
+  Result<void> run_step(const std::function<Result<void>()>& work) override {
+    return taps_.run_step(work);
+  }
+  bool wants_computed() const override { return taps_.wants_computed(); }
 
   std::vector<const Kernel*> kernels() const override {
     std::vector<const Kernel*> kernels;

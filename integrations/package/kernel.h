@@ -4,6 +4,7 @@
 // kernel that carries it out.
 
 #include <array>
+#include <cstdint>
 #include <memory>
 #include <span>
 #include <string>
@@ -25,6 +26,9 @@ struct Operand {
   // Host copy of an input, or null: what the device has there when the call runs, in a graph at
   // each launch. So it must stay at its place while a graph that holds the call lives.
   const void* host = nullptr;
+  // Of an input that an earlier call of the step computes on a card: where its host copy will be
+  // when the step is done, if a tap asks for such (CallTap::wants_computed).
+  const void* host_at_end = nullptr;
 
   static Operand tensor(const DeviceArray& array, std::initializer_list<int64_t> shape);
   static Operand tensor(std::byte* data, std::initializer_list<int64_t> shape);
@@ -54,6 +58,9 @@ struct KernelCall {
   std::span<const Operand> outputs;  // signature order
   const PreparedWeights* prepared = nullptr;
   InputValues values = InputValues::kOfThisCall;
+  // How many of the last rows are a graph's padding at this launch, or null: none are. As host
+  // copies it stays at its place.
+  const int32_t* padding_rows = nullptr;
 };
 
 class Kernel {

@@ -13,6 +13,11 @@ double ns_since(SteadyClock::time_point start) {
   return std::chrono::duration<double, std::nano>(SteadyClock::now() - start).count();
 }
 
+bool has_computed_input(const KernelCall& call) {
+  return std::any_of(call.inputs.begin(), call.inputs.end(),
+                     [](const Operand& input) { return input.host_at_end != nullptr; });
+}
+
 class RecordedGraph final : public DeviceGraph {
  public:
   RecordedGraph(std::unique_ptr<DeviceGraph> graph, std::vector<RecordedCall> calls,
@@ -36,6 +41,16 @@ class RecordedGraph final : public DeviceGraph {
 
 }  // namespace
 
+RecordedCall::RecordedCall(const Kernel& kernel, const KernelCall& call)
+    : kernel(&kernel),
+      inputs(call.inputs.begin(), call.inputs.end()),
+      outputs(call.outputs.begin(), call.outputs.end()),
+      prepared(call.prepared),
+      values(call.values),
+      padding_rows(call.padding_rows) {}
+
+KernelCall RecordedCall::call() const { return {inputs, outputs, prepared, values, padding_rows}; }
+
 Result<std::unique_ptr<DeviceGraph>> TapList::capture(ServingDevice& device,
                                                       const std::function<Result<void>()>& record) {
   std::vector<RecordedCall> calls;
@@ -52,7 +67,7 @@ Result<std::unique_ptr<DeviceGraph>> TapList::capture(ServingDevice& device,
 
 Result<void> TapList::time_calls(ServingDevice& device, const std::function<Result<void>()>& work) {
   if (!direct_.timer) direct_.timer = device.make_timer();
-  direct_.kernels.clear();
+  direct_.calls.clear();
   passed_.clear();
   timing_ = &direct_;
   const Result<void> done = work();
@@ -64,11 +79,35 @@ Result<void> TapList::time_calls(ServingDevice& device, const std::function<Resu
 }
 
 Result<void> TapList::tell_times(const TimedCalls& calls) const {
-  for (size_t i = 0; i < calls.kernels.size(); ++i) {
+  for (size_t i = 0; i < calls.calls.size(); ++i) {
+    const RecordedCall& timed = calls.calls[i];
     const double device_ns = FIB_TRY(calls.timer->elapsed_ns(2 * i, 2 * i + 1));
-    for (CallTap* tap : taps_) tap->on_device_time(*calls.kernels[i], device_ns);
+    for (CallTap* tap : taps_) tap->on_device_time(*timed.kernel, timed.call(), device_ns);
   }
   return {};
+}
+
+bool TapList::wants_computed() const {
+  return std::any_of(taps_.begin(), taps_.end(),
+                     [](const CallTap* tap) { return tap->wants_computed(); });
+}
+
+Result<void> TapList::run_step(const std::function<Result<void>()>& work) {
+  late_.clear();
+  keeps_late_ = wants_computed();
+  const Result<void> done = work();
+  keeps_late_ = false;
+  FIB_CHECK(done);
+  show_late();
+  return {};
+}
+
+void TapList::show_late() const {
+  for (const LateCall& late : late_) {
+    for (CallTap* tap : taps_) {
+      if (tap->wants_computed()) tap->on_call(*late.call.kernel, late.call.call(), late.host_ns);
+    }
+  }
 }
 
 class SolutionViews::View final : public Kernel {
@@ -98,19 +137,27 @@ const Kernel& SolutionViews::of(std::string_view solution) {
 
 Result<void> TapList::run(Kernel& kernel, SolutionViews& views, const KernelCall& call) {
   if (recording_ != nullptr) {
-    recording_->push_back({.kernel = FIB_TRY(enqueue(kernel, views, call)),
-                           .inputs = {call.inputs.begin(), call.inputs.end()},
-                           .outputs = {call.outputs.begin(), call.outputs.end()},
-                           .prepared = call.prepared,
-                           .values = call.values});
+    recording_->emplace_back(*FIB_TRY(enqueue(kernel, views, call)), call);
     return {};
   }
   if (taps_.empty()) return kernel.run(call);
   const auto start = SteadyClock::now();
   const Kernel* shown = FIB_TRY(enqueue(kernel, views, call));
-  const double host_ns = ns_since(start);
-  for (CallTap* tap : taps_) tap->on_call(*shown, call, host_ns);
+  show(*shown, call, ns_since(start));
   return {};
+}
+
+void TapList::show(const Kernel& kernel, const KernelCall& call, double host_ns) {
+  const bool is_late = keeps_late_ && has_computed_input(call);
+  for (CallTap* tap : taps_) {
+    if (!is_late || !tap->wants_computed()) tap->on_call(kernel, call, host_ns);
+  }
+  if (!is_late) return;
+  RecordedCall kept(kernel, call);
+  for (Operand& input : kept.inputs) {
+    if (input.host_at_end != nullptr) input.host = input.host_at_end;
+  }
+  late_.push_back({std::move(kept), host_ns});
 }
 
 Result<const Kernel*> TapList::enqueue(Kernel& kernel, SolutionViews& views,
@@ -119,20 +166,16 @@ Result<const Kernel*> TapList::enqueue(Kernel& kernel, SolutionViews& views,
     FIB_CHECK(kernel.run(call));
     return &views.of(kernel.solution());
   }
-  const size_t mark = 2 * timing_->kernels.size();
+  const size_t mark = 2 * timing_->calls.size();
   FIB_CHECK(timing_->timer->mark(mark));
   FIB_CHECK(kernel.run(call));
   FIB_CHECK(timing_->timer->mark(mark + 1));
-  timing_->kernels.push_back(&views.of(kernel.solution()));
-  return timing_->kernels.back();
+  return timing_->calls.emplace_back(views.of(kernel.solution()), call).kernel;
 }
 
-void TapList::show(const std::vector<RecordedCall>& calls, double host_ns) const {
+void TapList::show(const std::vector<RecordedCall>& calls, double host_ns) {
   const double share_ns = calls.empty() ? 0.0 : host_ns / static_cast<double>(calls.size());
-  for (const RecordedCall& recorded : calls) {
-    const KernelCall call{recorded.inputs, recorded.outputs, recorded.prepared, recorded.values};
-    for (CallTap* tap : taps_) tap->on_call(*recorded.kernel, call, share_ns);
-  }
+  for (const RecordedCall& recorded : calls) show(*recorded.kernel, recorded.call(), share_ns);
 }
 
 }  // namespace fib

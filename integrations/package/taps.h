@@ -9,10 +9,14 @@ namespace fib {
 
 // A call kept for later: operands by value, the memory they point to is the caller's.
 struct RecordedCall {
-  const Kernel* kernel = nullptr;
+  RecordedCall(const Kernel& kernel, const KernelCall& call);
+  KernelCall call() const;
+
+  const Kernel* kernel;
   std::vector<Operand> inputs, outputs;
-  const PreparedWeights* prepared = nullptr;
-  InputValues values = InputValues::kOfThisCall;
+  const PreparedWeights* prepared;
+  InputValues values;
+  const int32_t* padding_rows;
 };
 
 // A kernel as each of the solutions that have served its calls: which one does can differ from call
@@ -28,10 +32,10 @@ class SolutionViews {
   std::vector<std::unique_ptr<Kernel>> views_;  // the last one used comes first
 };
 
-// Calls with marks around them on the device's queue: 2i before and 2i + 1 after kernels[i].
+// Calls with marks around them on the device's queue: 2i before and 2i + 1 after calls[i].
 struct TimedCalls {
   std::unique_ptr<DeviceTimer> timer;
-  std::vector<const Kernel*> kernels;
+  std::vector<RecordedCall> calls;
 };
 
 class TapList {
@@ -46,9 +50,13 @@ class TapList {
   // As Dispatch::time_calls.
   Result<void> time_calls(ServingDevice& device, const std::function<Result<void>()>& work);
 
+  // As those of Dispatch.
+  Result<void> run_step(const std::function<Result<void>()>& work);
+  bool wants_computed() const;
+
   // Runs `kernel` and shows the call as that of the view of its solution.
   Result<void> run(Kernel& kernel, SolutionViews& views, const KernelCall& call);
-  void show(const std::vector<RecordedCall>& calls, double host_ns) const;
+  void show(const std::vector<RecordedCall>& calls, double host_ns);
   // A graph with these calls was launched. They stay until the work that is timed is done.
   void passed(const TimedCalls& calls) {
     if (timing_ != nullptr) passed_.push_back(&calls);
@@ -58,12 +66,22 @@ class TapList {
   // Runs the call, between marks if it is timed, and returns the view of its solution.
   Result<const Kernel*> enqueue(Kernel& kernel, SolutionViews& views, const KernelCall& call);
   Result<void> tell_times(const TimedCalls& calls) const;
+  // To all taps, or, if its computed inputs are to come, to those that don't wait for them.
+  void show(const Kernel& kernel, const KernelCall& call, double host_ns);
+  void show_late() const;
+
+  struct LateCall {
+    RecordedCall call;
+    double host_ns = 0.0;
+  };
 
   std::vector<CallTap*> taps_;
   std::vector<RecordedCall>* recording_ = nullptr;  // while capturing
   TimedCalls* timing_ = nullptr;                    // within time_calls: where marks go
   TimedCalls direct_;                               // calls outside graphs
   std::vector<const TimedCalls*> passed_;           // within time_calls: of graphs
+  bool keeps_late_ = false;                         // within run_step, and some tap wants them
+  std::vector<LateCall> late_;                      // calls to be shown when the step is done
 };
 
 // What a dispatch hands out.

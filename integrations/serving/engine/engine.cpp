@@ -165,6 +165,7 @@ class ThreadedEngine : public Engine {
     }
 
     if (result) {
+      if (result->host_ns) executor_host_ns_ = executor_host_ns_.value_or(0.0) + *result->host_ns;
       scheduler_.complete(*std::move(result));
     } else if (result.error().code == ErrorCode::kWorkerLost) {
       lose(result.error());
@@ -210,6 +211,7 @@ class ThreadedEngine : public Engine {
     if (lost_) stats_.device_error = lost_->to_string();
     stats_.step_run_ns = step_run_ns_;
     stats_.step_host_ns = step_host_ns_;
+    stats_.executor_host_ns = executor_host_ns_;
   }
 
   Executor& executor_;
@@ -219,6 +221,7 @@ class ThreadedEngine : public Engine {
   // Of the engine's thread.
   Scheduler scheduler_;
   double step_run_ns_ = 0.0, step_host_ns_ = 0.0;
+  std::optional<double> executor_host_ns_;
 
   // Of all threads.
   mutable std::mutex mutex_;

@@ -4,6 +4,7 @@
 // step; submit() and cancel() may be called from any thread.
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -49,6 +50,12 @@ struct EngineStats {  // since the start, unless said otherwise
   bool is_step_overdue = false;
   double step_host_ns = 0.0;            // all steps' time outside Executor::run
   double step_run_ns = 0.0;             // and inside
+  // Of the latter the host's part, all but waiting for the device; nothing on the cpu, and as long
+  // as there was no step.
+  std::optional<double> executor_host_ns;
+
+  // The host's part of all steps, as far as it is known.
+  double host_ns() const { return step_host_ns + executor_host_ns.value_or(0.0); }
 };
 
 class Engine {

@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <limits>
+#include <optional>
 #include <span>
 #include <utility>
 #include <vector>
@@ -74,6 +75,9 @@ struct ChosenToken {
 
 struct StepResult {
   std::vector<ChosenToken> tokens;  // in the order of Step::choices
+  // The host's part of Executor::run: all but waiting for the device. Nothing where calls are done
+  // when they return, as on the cpu.
+  std::optional<double> host_ns = std::nullopt;
 };
 
 struct ExecutorLimits {

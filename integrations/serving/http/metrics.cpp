@@ -48,7 +48,12 @@ std::string engine_lines(const EngineStats& engine) {
          counter("fib_engine_step_host_seconds_total", "Time of the steps outside the model.",
                  engine.step_host_ns / kNsPerSecond) +
          counter("fib_engine_step_run_seconds_total", "Time of the steps inside the model.",
-                 engine.step_run_ns / kNsPerSecond);
+                 engine.step_run_ns / kNsPerSecond) +
+         (engine.executor_host_ns
+              ? counter("fib_engine_step_executor_host_seconds_total",
+                        "Time of the steps inside the model without waiting for the card.",
+                        *engine.executor_host_ns / kNsPerSecond)
+              : std::string());
 }
 
 std::string signature_lines(std::span<const SignatureTime> times) {

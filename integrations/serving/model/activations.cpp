@@ -1,10 +1,12 @@
 #include "integrations/serving/model/activations.h"
 
+#include <algorithm>
+
 namespace fib {
 
 Result<Activations> Activations::create(ServingDevice& device, const ModelConfig& config,
                                         int rows) {
-  constexpr size_t kBFloat16 = 2, kFloat32 = 4, kInt32 = 4;
+  constexpr size_t kBFloat16 = 2, kFloat32 = 4;
   const auto allocate = [&](int columns, size_t element_bytes) {
     return device.allocate(static_cast<size_t>(rows) * static_cast<size_t>(columns) *
                            element_bytes);
@@ -23,10 +25,13 @@ Result<Activations> Activations::create(ServingDevice& device, const ModelConfig
   a.lse = FIB_TRY(allocate(config.num_heads, kFloat32));
   a.router_logits = FIB_TRY(allocate(config.num_experts, kFloat32));
   a.topk_weights = FIB_TRY(allocate(config.experts_per_token, kFloat32));
-  a.topk_ids = FIB_TRY(allocate(config.experts_per_token, kInt32));
-  bool has_dense = false;
-  for (const LayerConfig& layer : config.layers) has_dense |= layer.ffn == FfnKind::kDense;
-  if (has_dense) {
+  const auto dense_layers = static_cast<size_t>(
+      std::count_if(config.layers.begin(), config.layers.end(),
+                    [](const LayerConfig& layer) { return layer.ffn == FfnKind::kDense; }));
+  a.topk_ids = FIB_TRY(ComputedIntegers::create(
+      device, config.layers.size() - dense_layers,
+      static_cast<size_t>(rows) * static_cast<size_t>(config.experts_per_token)));
+  if (dense_layers > 0) {
     a.gate_up = FIB_TRY(allocate(2 * config.intermediate_size, kBFloat16));
     a.activated = FIB_TRY(allocate(config.intermediate_size, kBFloat16));
   }

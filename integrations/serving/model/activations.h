@@ -6,6 +6,7 @@
 #include <array>
 
 #include "integrations/package/device.h"
+#include "integrations/serving/model/computed_integers.h"
 #include "integrations/serving/model/model_config.h"
 
 namespace fib {
@@ -26,7 +27,7 @@ struct Activations {
   DeviceArray lse;            // float32 [rows, num_heads]
   DeviceArray router_logits;  // float32 [rows, num_experts]
   DeviceArray topk_weights;   // float32 [rows, experts_per_token]
-  DeviceArray topk_ids;       // int32 [rows, experts_per_token]
+  ComputedIntegers topk_ids;  // int32 [rows, experts_per_token] of each layer of experts
   DeviceArray gate_up;        // bfloat16 [rows, 2 * intermediate_size]
   DeviceArray activated;      // bfloat16 [rows, intermediate_size]
 };

@@ -159,12 +159,12 @@ class Experts : public Block {
     return router_.prepared_bytes() + (prepared_ ? prepared_->bytes() : 0);
   }
 
-  Result<void> run(const StepInputs&, int rows, Activations& a) override {
+  Result<void> run(const StepInputs& inputs, int rows, Activations& a) override {
     const int top_k = config_.experts_per_token;
     FIB_CHECK(router_.run(a.normed.data(), a.router_logits.data(), rows));
     const Operand logits = Operand::tensor(a.router_logits, {rows, config_.num_experts});
     const Operand weights = Operand::tensor(a.topk_weights, {rows, top_k});
-    const Operand ids = Operand::tensor(a.topk_ids, {rows, top_k});
+    const Operand ids = a.topk_ids.take(rows, top_k);
     const Operand routed[] = {weights, ids};
     FIB_CHECK(routing_->run({.inputs = {&logits, 1}, .outputs = routed}));
     std::array<Operand, 7> in = {Operand::tensor(a.normed, {rows, config_.hidden_size}), ids,
@@ -173,7 +173,8 @@ class Experts : public Block {
     const Operand out = Operand::tensor(a.delta, {rows, config_.hidden_size});
     return experts_->run({.inputs = std::span(in).first(3 + weights_.size()),
                           .outputs = {&out, 1},
-                          .prepared = prepared_.get()});
+                          .prepared = prepared_.get(),
+                          .padding_rows = inputs.padding_rows});
   }
 
  private:

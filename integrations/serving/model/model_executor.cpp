@@ -3,11 +3,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 #include <stdexcept>
 #include <utility>
 
 namespace fib {
 namespace {
+
+using SteadyClock = std::chrono::steady_clock;
 
 constexpr int kMaxSequences = 64;           // prefill segments of a step
 constexpr size_t kMostCacheTokens = size_t{1} << 30;  // slots are int32
@@ -145,10 +148,17 @@ Result<StepResult> ModelExecutor::run(const Step& step) {
       static_cast<int>(step.prefill.size()) > kMaxSequences) {
     throw std::logic_error("a step beyond the executor's limits");
   }
+  const auto start = SteadyClock::now();
+  const std::optional<double> waited_ns = device_.waited_ns();
   Result<StepResult> result = try_run(step);
   // Nothing of a step that failed stays but keys and values, which are written again.
   if (!result && dispatch_.take_back(result.error())) result = try_run(step);
-  if (result) FIB_CHECK(save_stash());
+  if (!result) return result;
+  FIB_CHECK(save_stash());
+  if (waited_ns) {
+    const std::chrono::duration<double, std::nano> all = SteadyClock::now() - start;
+    result->host_ns = all.count() - (*device_.waited_ns() - *waited_ns);
+  }
   return result;
 }
 
@@ -195,13 +205,16 @@ ModelExecutor::Manner ModelExecutor::manner_of(Dispatch::StepManner asked, int g
 }
 
 Result<StepResult> ModelExecutor::run_as(const Step& step, int graph_rows, Manner manner) {
-  FIB_CHECK(graph_rows > 0 ? run_graph(step, graph_rows, manner) : run_eager(step));
   StepResult result;
-  if (step.choices.empty()) {
-    FIB_CHECK(device_.synchronize());
-    return result;
-  }
-  result.tokens = FIB_TRY(picker_.pick(logits_.data(), step.choices, packer_));
+  FIB_CHECK(dispatch_.run_step([&]() -> Result<void> {
+    FIB_CHECK(graph_rows > 0 ? run_graph(step, graph_rows, manner) : run_eager(step));
+    if (dispatch_.wants_computed()) {
+      FIB_CHECK(activations_.topk_ids.download(device_, computed_bytes_));
+    }
+    if (step.choices.empty()) return device_.synchronize();
+    result.tokens = FIB_TRY(picker_.pick(logits_.data(), step.choices, packer_));
+    return {};
+  }));
   return result;
 }
 
@@ -234,13 +247,15 @@ Result<void> ModelExecutor::run_graph(const Step& step, int rows, Manner manner)
   };
   if (const auto found = graphs_.find(rows); found != graphs_.end()) {
     StepGraphs& graphs = found->second;
+    computed_bytes_ = graphs.computed_bytes;
     if (manner == Manner::kPlain) return graphs.plain->launch();
     if (!graphs.timed) graphs.timed = FIB_TRY(capture());
     return graphs.timed->launch();
   }
   FIB_CHECK(forward(inputs, {}, {}));
   FIB_CHECK(device_.synchronize());
-  graphs_[rows].plain = FIB_TRY(capture());
+  graphs_[rows] = {
+      .plain = FIB_TRY(capture()), .timed = nullptr, .computed_bytes = computed_bytes_};
   return {};
 }
 
@@ -250,6 +265,7 @@ Result<void> ModelExecutor::forward(const StepInputs& inputs, LayerRange prefill
   const int num_layers = limits_.num_layers;
   const int all_rows = inputs.decode_rows + inputs.prefill_rows;
   a.current = 0;
+  a.topk_ids.begin_step();
   const bool starts = inputs.prefill_rows > 0 && prefill_layers.begin == 0;
   FIB_CHECK(embed(inputs, starts ? all_rows : inputs.decode_rows));
   FIB_CHECK(probe(-1, starts ? all_rows : inputs.decode_rows));
@@ -277,6 +293,7 @@ Result<void> ModelExecutor::forward(const StepInputs& inputs, LayerRange prefill
       unstashed_ = {a.current, inputs.decode_rows, inputs.prefill_rows};
     }
   }
+  computed_bytes_ = a.topk_ids.used_bytes();
   return project(inputs, wanted);
 }
 

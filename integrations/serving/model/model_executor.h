@@ -66,6 +66,7 @@ class ModelExecutor : public Executor {
   // A decode step's graphs. Its calls are timed in one of their own, because marks cost time.
   struct StepGraphs {
     std::unique_ptr<DeviceGraph> plain, timed;
+    size_t computed_bytes = 0;
   };
   enum class Manner {
     kPlain,
@@ -125,6 +126,7 @@ class ModelExecutor : public Executor {
   DeviceArray logits_;                   // float32 [rows that want a token, vocab_size]
   StepPacker packer_;
   TokenPicker picker_;
+  size_t computed_bytes_ = 0;         // of Activations::topk_ids, in the step under way
   std::map<int, StepGraphs> graphs_;  // by rows
   uint64_t graph_generation_ = 0;     // of the dispatch's kernels in them
   uint64_t num_steps_ = 0;

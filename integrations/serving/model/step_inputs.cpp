@@ -59,6 +59,7 @@ StepPacker::Layout StepPacker::layout_of(int decode_rows, int prefill_rows, int 
   layout.slots = place(rows);
   layout.decode_kv_indptr = place(decode_rows + 1);
   layout.decode_last_page_len = place(decode_rows);
+  layout.padding_rows = place(1);
   layout.qo_indptr = place(sequences + 1);
   layout.prefill_kv_indptr = place(sequences + 1);
   layout.prefill_last_page_len = place(sequences);
@@ -74,7 +75,9 @@ Operand StepPacker::operand(size_t offset, int64_t count) const {
 
 StepInputs StepPacker::inputs_at(const Layout& layout, int decode_rows, int prefill_rows,
                                  int sequences) const {
-  StepInputs inputs{.decode_rows = decode_rows, .prefill_rows = prefill_rows};
+  StepInputs inputs{.decode_rows = decode_rows,
+                    .padding_rows = words(layout.padding_rows),
+                    .prefill_rows = prefill_rows};
   const int rows = decode_rows + prefill_rows;
   inputs.token_ids = operand(layout.token_ids, rows);
   inputs.positions = operand(layout.positions, rows);
@@ -125,6 +128,7 @@ void StepPacker::write_decode(const Step& step, int decode_rows, const Layout& l
       kv_indptr[row + 1] = kv_indptr[row];
     }
   }
+  *words(layout.padding_rows) = decode_rows - static_cast<int>(step.decode.size());
   decode_entries_ = static_cast<size_t>(kv_indptr[decode_rows]);
 }
 

@@ -36,6 +36,7 @@ struct AttentionInputs {
 struct StepInputs {
   InputValues values = InputValues::kOfThisCall;  // of the calls that take them
   int decode_rows = 0;   // with padding
+  const int32_t* padding_rows = nullptr;  // on the host: how many of these are
   int prefill_rows = 0;
   Operand token_ids, positions, slots;  // int32 [decode_rows + prefill_rows]
   AttentionInputs decode, prefill;
@@ -62,7 +63,7 @@ class StepPacker {
  private:
   struct Layout {  // offsets in the packed memory, in int32 words
     size_t token_ids, positions, slots;
-    size_t decode_kv_indptr, decode_last_page_len;
+    size_t decode_kv_indptr, decode_last_page_len, padding_rows;
     size_t qo_indptr, prefill_kv_indptr, prefill_last_page_len;
     size_t words;
   };

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <tuple>
 #include <utility>
 
 #include "signatures/base/file.h"
@@ -28,6 +29,8 @@ Json signature_to_json(const CapturedSignature& signature) {
           {"calls", signature.calls},
           {"calls_uncaptured", signature.calls_uncaptured},
           {"host_s", signature.host_s},
+          {"sampled_calls", signature.sampled_calls},
+          {"device_s", signature.device_s},
           {"time_share", signature.time_share},
           {"groups", signature.groups},
           {"rows", signature.rows}};
@@ -40,6 +43,7 @@ struct Capture::Snapshot {
   const CallReader* reader = nullptr;
   std::vector<CapturedCall> rows;
   CapturedSignature counts;
+  double time_s = 0.0;  // of its calls, where they run; 0: not known
 };
 
 size_t Capture::KeyHash::operator()(const std::vector<int64_t>& key) const {
@@ -121,6 +125,19 @@ void Capture::on_call(const Kernel& kernel, const KernelCall& call, double host_
   if (std::has_single_bit(row.calls)) keep(signature, row, call);
 }
 
+// What enqueuing takes says nothing of a card's calls: their time is that of the sampled ones.
+void Capture::on_device_time(const Kernel& kernel, const KernelCall& call, double device_ns) {
+  if (can_read_device_) return;
+  const std::lock_guard lock(mutex_);
+  SignatureCalls& signature = calls_of(kernel);
+  signature.sampled.add(device_ns);
+  if (options_.group == CaptureGroup::kCall) return;  // which one it was is not known any more
+  signature.reader->read_axes(call, axes_);
+  make_key(*signature.reader, call);
+  const auto row = signature.groups.find(key_);
+  if (row != signature.groups.end()) row->second.sampled.add(device_ns);
+}
+
 void Capture::keep(SignatureCalls& signature, CapturedCall& row, const KernelCall& call) {
   const CallReader& reader = *signature.reader;
   const bool had_floats = std::exchange(row.has_floats, false);
@@ -142,34 +159,50 @@ void Capture::keep(SignatureCalls& signature, CapturedCall& row, const KernelCal
 std::vector<Capture::Snapshot> Capture::snapshot() const {
   const std::lock_guard lock(mutex_);
   std::vector<Snapshot> all;
-  for (const auto& [name, signature] : signatures_) {
-    Snapshot& snapshot = all.emplace_back();
-    snapshot.reader = signature.reader.get();
-    for (const auto& [key, row] : signature.groups) snapshot.rows.push_back(row);
-    snapshot.counts = {.name = name,
-                       .calls = signature.calls,
-                       .calls_uncaptured = signature.calls_uncaptured,
-                       .host_s = signature.host_ns / 1e9,
-                       .groups = signature.groups.size()};
-  }
+  for (const auto& [name, signature] : signatures_) all.push_back(snapshot_of(name, signature));
   std::sort(all.begin(), all.end(), [](const Snapshot& a, const Snapshot& b) {
-    return std::pair(b.counts.host_s, a.counts.name) < std::pair(a.counts.host_s, b.counts.name);
+    return std::tuple(b.time_s, b.counts.host_s, a.counts.name) <
+           std::tuple(a.time_s, a.counts.host_s, b.counts.name);
   });
   return all;
+}
+
+Capture::Snapshot Capture::snapshot_of(const std::string& name,
+                                       const SignatureCalls& signature) const {
+  Snapshot snapshot{.reader = signature.reader.get()};
+  const double mean_ns = signature.sampled.mean_ns();
+  double device_ns = mean_ns * static_cast<double>(signature.calls_uncaptured);
+  for (const auto& [key, row] : signature.groups) {
+    CapturedCall& copy = snapshot.rows.emplace_back(row);
+    const double row_ns = row.sampled.calls > 0 ? row.sampled.mean_ns() : mean_ns;
+    copy.time_ns = row_ns * static_cast<double>(row.calls);
+    device_ns += copy.time_ns;
+    // On a card without a sample enqueuing says at least how often they were called.
+    if (signature.sampled.calls == 0) copy.time_ns = row.host_ns;
+  }
+  snapshot.counts = {.name = name,
+                     .calls = signature.calls,
+                     .calls_uncaptured = signature.calls_uncaptured,
+                     .host_s = signature.host_ns / 1e9,
+                     .sampled_calls = signature.sampled.calls,
+                     .device_s = device_ns / 1e9,
+                     .groups = signature.groups.size()};
+  snapshot.time_s = can_read_device_ ? snapshot.counts.host_s : snapshot.counts.device_s;
+  return snapshot;
 }
 
 Result<CaptureSummary> Capture::write() {
   const std::lock_guard lock(write_mutex_);
   std::vector<Snapshot> signatures = snapshot();
   double total_s = 0.0;
-  for (const Snapshot& signature : signatures) total_s += signature.counts.host_s;
+  for (const Snapshot& signature : signatures) total_s += signature.time_s;
   CaptureSummary summary;
   wanted_.clear();
   for (Snapshot& signature : signatures) {
     signature.rows = select_rows(std::move(signature.rows), options_.max_rows);
     CapturedSignature& counts = signature.counts;
     counts.rows = signature.rows.size();
-    counts.time_share = total_s > 0.0 ? counts.host_s / total_s : 0.0;
+    counts.time_share = total_s > 0.0 ? signature.time_s / total_s : 0.0;
     FIB_CHECK(write_signature(signature, total_s));
     summary.signatures.push_back(counts);
   }
@@ -185,8 +218,7 @@ Result<void> Capture::write_signature(const Snapshot& signature, double total_s)
   std::vector<Trace> rows;
   std::map<std::string, size_t> by_id;  // equal calls, where each was to be a row of its own
   for (const CapturedCall& row : signature.rows) {
-    // A card's calls are enqueued, and how long that takes says nothing of them.
-    const double share = can_read_device_ && total_s > 0.0 ? row.host_ns / 1e9 / total_s : 0.0;
+    const double share = signature.time_s > 0.0 ? row.time_ns / 1e9 / total_s : 0.0;
     RenderedRow rendered =
         render_row(row, {.signature = definition, .source = options_.source, .time_share = share});
     Workload& workload = rendered.trace.workload;

@@ -48,7 +48,12 @@ struct CapturedSignature {
   uint64_t calls = 0;
   uint64_t calls_uncaptured = 0;  // beyond max_groups
   double host_s = 0.0;            // cpu: the calls themselves; cuda: enqueuing them
-  double time_share = 0.0;        // of all calls' host_s
+  // Cuda: of the calls, those that were timed on the device, and what all of them take going by
+  // these.
+  uint64_t sampled_calls = 0;
+  double device_s = 0.0;
+  // Of all signatures' time: cpu host_s, cuda device_s. 0 where no call was timed.
+  double time_share = 0.0;
   size_t groups = 0, rows = 0;
 };
 struct CaptureSummary {
@@ -63,6 +68,8 @@ class Capture final : public CallTap {
   ~Capture() override;
 
   void on_call(const Kernel& kernel, const KernelCall& call, double host_ns) override;
+  void on_device_time(const Kernel& kernel, const KernelCall& call, double device_ns) override;
+  bool wants_computed() const override { return true; }
 
   // Writes what there is, from any thread, as often as wanted: workloads/<op_type>/<name>.jsonl,
   // blobs beside, capture.json with the summary. A reader sees an earlier state or this one.
@@ -81,6 +88,7 @@ class Capture final : public CallTap {
     std::set<std::vector<int64_t>> shapes_with_floats;
     uint64_t calls = 0, calls_uncaptured = 0;
     double host_ns = 0.0;
+    SampledTime sampled;
   };
   struct Snapshot;
 
@@ -89,6 +97,7 @@ class Capture final : public CallTap {
   void make_key(const CallReader& reader, const KernelCall& call);
   void keep(SignatureCalls& signature, CapturedCall& row, const KernelCall& call);
   std::vector<Snapshot> snapshot() const;
+  Snapshot snapshot_of(const std::string& name, const SignatureCalls& signature) const;
   Result<void> write_signature(const Snapshot& signature, double total_s);
   Result<void> write_blob(const RenderedRow& row);
   Result<void> write_summary(const CaptureSummary& summary) const;

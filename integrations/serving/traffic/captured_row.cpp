@@ -217,13 +217,13 @@ std::vector<CapturedCall> select_rows(std::vector<CapturedCall> rows, size_t cou
   // What takes the most time first; then, again and again, what takes much time and is far from all
   // that is kept.
   std::sort(rows.begin(), rows.end(), [](const CapturedCall& a, const CapturedCall& b) {
-    return std::pair(b.host_ns, a.axes) < std::pair(a.host_ns, b.axes);
+    return std::pair(b.time_ns, a.axes) < std::pair(a.time_ns, b.axes);
   });
   std::vector<double> gap(rows.size(), std::numeric_limits<double>::infinity());
   const size_t kept = std::min(count, rows.size());
   for (size_t next = 1; next < kept; ++next) {
     size_t best = next;
-    const auto merit = [&](size_t i) { return rows[i].host_ns * gap[i] * gap[i]; };
+    const auto merit = [&](size_t i) { return rows[i].time_ns * gap[i] * gap[i]; };
     for (size_t i = next; i < rows.size(); ++i) {
       gap[i] = std::min(gap[i], distance(rows[i].axes, rows[next - 1].axes));
       if (merit(i) > merit(best)) best = i;
@@ -239,7 +239,7 @@ std::vector<CapturedCall> select_rows(std::vector<CapturedCall> rows, size_t cou
       }
     }
     nearest->calls += rows[i].calls;
-    nearest->host_ns += rows[i].host_ns;
+    nearest->time_ns += rows[i].time_ns;
   }
   rows.resize(kept);
   return rows;

@@ -17,9 +17,23 @@
 
 namespace fib {
 
+// Calls that were timed on the device, of which most are not.
+struct SampledTime {
+  uint64_t calls = 0;
+  double device_ns = 0.0;
+
+  void add(double call_ns) {
+    ++calls;
+    device_ns += call_ns;
+  }
+  double mean_ns() const { return calls == 0 ? 0.0 : device_ns / static_cast<double>(calls); }
+};
+
 struct CapturedCall {  // and those like it
   uint64_t calls = 0;
   double host_ns = 0.0;
+  SampledTime sampled;
+  double time_ns = 0.0;       // of all the calls, as Capture::write() works it out
   std::vector<int64_t> axes;  // the variable ones, in the signature's order
   using Bytes = std::shared_ptr<const std::vector<std::byte>>;
   std::map<size_t, Bytes> tensors;        // by position among the inputs

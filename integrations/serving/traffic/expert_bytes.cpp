@@ -46,24 +46,28 @@ void ExpertBytes::on_call(const Kernel& kernel, const KernelCall& call, double) 
   const Layout& layout = found->second;
   if (!layout.has_experts) return;
   const Operand& ids = call.inputs[layout.ids];  // int32 [tokens, top_k]
-  const int64_t tokens = ids.shape[0], chosen = tokens * ids.shape[1];
+  const int64_t padding = call.padding_rows != nullptr ? *call.padding_rows : 0;
+  const int64_t tokens = ids.shape[0] - padding, chosen = tokens * ids.shape[1];
   if (chosen == 0) return;
   int64_t least = ids.shape[1], most = std::min(chosen, layout.num_experts);
-  if (can_read_) {
-    is_used_.assign(static_cast<size_t>(layout.num_experts), false);
-    const auto* const values = reinterpret_cast<const int32_t*>(ids.data);
-    for (int64_t i = 0; i < chosen; ++i) {
-      // Logits that aren't numbers give ids that aren't experts.
-      const auto id = static_cast<size_t>(values[i]);
-      if (id < is_used_.size()) is_used_[id] = true;
-    }
-    least = most = std::count(is_used_.begin(), is_used_.end(), true);
+  if (const void* const values = ids.host != nullptr ? ids.host : can_read_ ? ids.data : nullptr) {
+    least = most = count_distinct(static_cast<const int32_t*>(values), chosen, layout.num_experts);
   }
   const std::lock_guard lock(mutex_);
   ++total_.calls;
   total_.tokens += static_cast<uint64_t>(tokens);
   total_.least_bytes += static_cast<double>(least) * layout.bytes_per_expert;
   total_.most_bytes += static_cast<double>(most) * layout.bytes_per_expert;
+}
+
+int64_t ExpertBytes::count_distinct(const int32_t* ids, int64_t count, int64_t num_experts) {
+  is_used_.assign(static_cast<size_t>(num_experts), 0);
+  for (int64_t i = 0; i < count; ++i) {
+    // Logits that aren't numbers give ids that aren't experts.
+    const auto id = static_cast<size_t>(ids[i]);
+    if (id < is_used_.size()) is_used_[id] = 1;
+  }
+  return std::count(is_used_.begin(), is_used_.end(), uint8_t{1});
 }
 
 ExpertTraffic ExpertBytes::read() const {

@@ -1,7 +1,8 @@
 #pragma once
 
 // How many bytes of expert weights the served traffic made the device read: of each call of a
-// mixture of experts, the distinct experts among its tokens times the bytes of one.
+// mixture of experts, the distinct experts among its tokens times the bytes of one. A graph's
+// padding is nobody's token.
 
 #include <cstdint>
 #include <mutex>
@@ -14,8 +15,8 @@ namespace fib {
 struct ExpertTraffic {
   uint64_t calls = 0;   // of expert layers
   uint64_t tokens = 0;  // rows of these calls
-  // Equal on the cpu target, where the chosen experts can be read. On a card they can't be, in the
-  // middle of the queue: at least every token chose the same ones, at most all chose others.
+  // Equal where the chosen experts are seen, as in an executor's steps they are. In calls that are
+  // made otherwise on a card, at least every token chose the same ones, at most all chose others.
   double least_bytes = 0.0, most_bytes = 0.0;
 
   bool is_exact() const { return least_bytes == most_bytes; }
@@ -30,6 +31,7 @@ class ExpertBytes final : public CallTap {
   ExpertBytes& operator=(const ExpertBytes&) = delete;
 
   void on_call(const Kernel& kernel, const KernelCall& call, double host_ns) override;
+  bool wants_computed() const override { return true; }
   ExpertTraffic read() const;  // from any thread
 
  private:
@@ -40,11 +42,12 @@ class ExpertBytes final : public CallTap {
     double bytes_per_expert = 0.0;
   };
   Layout layout_of(const Signature& signature) const;
+  int64_t count_distinct(const int32_t* ids, int64_t count, int64_t num_experts);
 
   Dispatch& dispatch_;
   const bool can_read_;
   std::unordered_map<const Kernel*, Layout> layouts_;  // of the thread that makes the calls
-  std::vector<bool> is_used_;                          // by expert; of the call at hand
+  std::vector<uint8_t> is_used_;                       // by expert; of the call at hand
   mutable std::mutex mutex_;
   ExpertTraffic total_;
 };

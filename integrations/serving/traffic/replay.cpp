@@ -113,6 +113,9 @@ EngineCounters difference(const EngineCounters& end, const EngineCounters& start
   stats.failed -= start.stats.failed;
   stats.step_host_ns -= start.stats.step_host_ns;
   stats.step_run_ns -= start.stats.step_run_ns;
+  if (stats.executor_host_ns) {
+    *stats.executor_host_ns -= start.stats.executor_host_ns.value_or(0.0);
+  }
   counters.experts = end.experts.since(start.experts);
   return counters;
 }

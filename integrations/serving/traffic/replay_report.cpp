@@ -130,12 +130,15 @@ Json report_to_json(const ReplayReport& report) {
                {"engine", Json()}};
   for (const auto& [message, count] : report.errors) json["errors"][message] = count;
   if (const auto& engine = report.engine) {
-    json["engine"] = {{"steps", engine->stats.steps},
-                      {"prefill_tokens", engine->stats.prefill_tokens},
-                      {"preemptions", engine->stats.preemptions},
-                      {"step_host_ns", engine->stats.step_host_ns},
-                      {"step_run_ns", engine->stats.step_run_ns},
-                      {"experts", experts_to_json(engine->experts)}};
+    json["engine"] = {
+        {"steps", engine->stats.steps},
+        {"prefill_tokens", engine->stats.prefill_tokens},
+        {"preemptions", engine->stats.preemptions},
+        {"step_host_ns", engine->stats.step_host_ns},
+        {"step_run_ns", engine->stats.step_run_ns},
+        {"executor_host_ns",
+         engine->stats.executor_host_ns ? Json(*engine->stats.executor_host_ns) : Json()},
+        {"experts", experts_to_json(engine->experts)}};
   }
   return json;
 }
@@ -159,11 +162,12 @@ std::string report_to_text(const ReplayReport& report) {
       1e3 * report.level.tbt_s, 100.0 * report.cached_share());
   if (const auto& engine = report.engine) {
     const double steps = std::max(1.0, static_cast<double>(engine->stats.steps));
-    text += fmt::format(
-        "steps        {} of {:.2f} ms, {:.3f} ms of it the engine's own; "
-        "{} preemptions\n",
-        engine->stats.steps, (engine->stats.step_host_ns + engine->stats.step_run_ns) / 1e6 / steps,
-        engine->stats.step_host_ns / 1e6 / steps, engine->stats.preemptions);
+    text += fmt::format("steps        {} of {:.2f} ms, {:.3f} ms of it {}; {} preemptions\n",
+                        engine->stats.steps,
+                        (engine->stats.step_host_ns + engine->stats.step_run_ns) / 1e6 / steps,
+                        engine->stats.host_ns() / 1e6 / steps,
+                        engine->stats.executor_host_ns ? "the host's" : "the engine's own",
+                        engine->stats.preemptions);
     if (engine->experts.calls > 0) text += experts_row(engine->experts, report.finished);
   }
   for (const auto& [message, count] : report.errors) {

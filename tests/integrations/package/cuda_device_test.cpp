@@ -61,6 +61,17 @@ TEST_F(CudaDeviceTest, NothingWaitsForALostCard) {
   EXPECT_EQ(card_.waits, 0);
 }
 
+TEST_F(CudaDeviceTest, WaitingIsCounted) {
+  EXPECT_EQ(device_->waited_ns(), 0.0);
+  must(device_->synchronize());
+  const double once = *device_->waited_ns();
+  EXPECT_GT(once, 0.0);
+  card_.is_hung = true;
+  ASSERT_FALSE(device_->synchronize());
+  EXPECT_GE(*device_->waited_ns() - once, 1e9 * kShortTimeoutS);
+  EXPECT_FALSE(must(open_cpu_device(1))->waited_ns()) << "there calls are done when they return";
+}
+
 TEST_F(CudaDeviceTest, AHealthyCardIsFreedOfEverything) {
   { const DeviceArray array = must(device_->allocate(64)); }
   EXPECT_EQ(card_.allocated_bytes, 0u);
@@ -92,7 +103,7 @@ class SlowKernel final : public Kernel {
 class TimingTap : public CallTap {
  public:
   void on_call(const Kernel&, const KernelCall&, double) override { ++num_calls; }
-  void on_device_time(const Kernel& kernel, double device_ns) override {
+  void on_device_time(const Kernel& kernel, const KernelCall&, double device_ns) override {
     times_ms.emplace_back(kernel.solution(), device_ns / 1e6);
   }
   int num_calls = 0;
@@ -136,6 +147,104 @@ TEST_F(CallTiming, OfCallsMadeWithin) {
   must(time_calls([&] { return one_.run({}); }));
   EXPECT_EQ(card_.events, events) << "they are used again";
   EXPECT_THAT(tap_.times_ms.back(), Pair("one", 1.0));
+}
+
+// A step whose second call reads what its first one computed on the card.
+class ComputedInputs : public CudaDeviceTest {
+ protected:
+  struct Seen {
+    bool is_late = false;
+    int32_t value = 0;
+  };
+  class Watcher final : public CallTap {
+   public:
+    Watcher(bool waits, const bool& is_done) : waits_(waits), is_done_(is_done) {}
+    void on_call(const Kernel&, const KernelCall& call, double) override {
+      const auto* const value = static_cast<const int32_t*>(call.inputs[0].host);
+      seen.push_back({is_done_, value != nullptr ? *value : -1});
+    }
+    bool wants_computed() const override { return waits_; }
+    std::vector<Seen> seen;
+
+   private:
+    const bool waits_;
+    const bool& is_done_;
+  };
+
+  ComputedInputs() {
+    input_.host_at_end = &at_end_;
+    taps_.add(at_once_);
+    taps_.add(waiting_);
+  }
+  Result<void> call() { return kernel_.run({.inputs = {&input_, 1}}); }
+  // What `work` enqueues computes this value.
+  Result<void> step(int32_t value, const std::function<Result<void>()>& work) {
+    is_done_ = false;
+    return taps_.run_step([&]() -> Result<void> {
+      FIB_CHECK(work());
+      at_end_ = value;
+      is_done_ = true;
+      return device_->synchronize();
+    });
+  }
+  static std::vector<int32_t> values(const Watcher& watcher) {
+    std::vector<int32_t> values;
+    for (const Seen& seen : watcher.seen) values.push_back(seen.value);
+    return values;
+  }
+
+  TapList taps_;
+  int32_t at_end_ = 0;
+  bool is_done_ = false;
+  Watcher at_once_{false, is_done_}, waiting_{true, is_done_};
+  Operand input_ = Operand::tensor(nullptr, {1});
+  TappedKernel kernel_{std::make_unique<SlowKernel>(*device_, "any", 1), taps_};
+};
+
+TEST_F(ComputedInputs, AreShownWhenTheStepIsDone) {
+  must(step(7, [&] { return call(); }));
+  must(step(8, [&]() -> Result<void> {
+    FIB_CHECK(call());
+    return call();
+  }));
+  EXPECT_THAT(values(waiting_), ElementsAre(7, 8, 8));
+  EXPECT_THAT(values(at_once_), ElementsAre(-1, -1, -1)) << "who doesn't ask gets none";
+  for (const Seen& seen : waiting_.seen) EXPECT_TRUE(seen.is_late);
+  for (const Seen& seen : at_once_.seen) EXPECT_FALSE(seen.is_late);
+}
+
+TEST_F(ComputedInputs, AreThoseOfEachLaunchOfAGraph) {
+  const auto graph = must(taps_.capture(*device_, [&] { return call(); }));
+  EXPECT_TRUE(waiting_.seen.empty());
+  must(step(3, [&] { return graph->launch(); }));
+  must(step(4, [&] { return graph->launch(); }));
+  EXPECT_THAT(values(waiting_), ElementsAre(3, 4));
+}
+
+TEST_F(ComputedInputs, OfAStepThatFailsAreNotShown) {
+  const auto failed = step(5, [&]() -> Result<void> {
+    FIB_CHECK(call());
+    return fail(ErrorCode::kEnvironment, "the step's own trouble");
+  });
+  ASSERT_FALSE(failed);
+  EXPECT_EQ(failed.error().message, "the step's own trouble");
+  must(step(6, [&] { return call(); }));
+  EXPECT_THAT(values(waiting_), ElementsAre(6));
+  EXPECT_EQ(at_once_.seen.size(), 2u);
+}
+
+TEST_F(ComputedInputs, AreWaitedForWithinStepsAlone) {
+  EXPECT_TRUE(taps_.wants_computed());
+  must(call());
+  EXPECT_THAT(values(waiting_), ElementsAre(-1)) << "outside of a step nobody brings them";
+  Operand known = input_;
+  const int32_t value = 9;
+  known.host = &value;
+  known.host_at_end = nullptr;
+  must(step(0, [&] { return kernel_.run({.inputs = {&known, 1}}); }));
+  EXPECT_FALSE(waiting_.seen.back().is_late) << "nothing is to come";
+  taps_.remove(waiting_);
+  EXPECT_FALSE(taps_.wants_computed());
 }
 
 TEST_F(CallTiming, OfAGraphCapturedWithin) {

@@ -39,6 +39,7 @@ class FakeCard {
 
   std::vector<Launch> launches;
   int graph_launches = 0;
+  int downloads = 0;
   int events = 0;                   // that exist
   size_t allocated_bytes = 0;
   std::thread::id thread;           // that the context is current in
@@ -239,6 +240,7 @@ inline CudaDriverPtr FakeCard::driver() const {
     return status();
   };
   d.cuMemcpyDtoHAsync = [](void* to, CUdeviceptr from, size_t bytes, CUstream) -> CUresult {
+    ++current()->downloads;
     std::memcpy(to, reinterpret_cast<const void*>(from), bytes);
     return status();
   };

@@ -153,6 +153,30 @@ TEST_F(EngineTest, ServesManyThreads) {
   EXPECT_GT(stats.step_host_ns, 0.0);
 }
 
+TEST_F(EngineTest, AddsTheHostsPartOfTheExecutor) {
+  start();
+  EXPECT_FALSE(engine_->stats().executor_host_ns);
+  const auto serve = [&] {
+    const Asked asked = ask(1);
+    ASSERT_TRUE(engine_->submit(asked.request));
+    asked.listener->wait();
+  };
+  serve();
+  engine_->drain();
+  EngineStats stats = engine_->stats();
+  EXPECT_FALSE(stats.executor_host_ns) << "this executor doesn't know";
+  EXPECT_EQ(stats.host_ns(), stats.step_host_ns);
+  engine_.reset();
+
+  executor_.host_ns = 250.0;
+  start();
+  serve();
+  engine_->drain();
+  stats = engine_->stats();
+  EXPECT_EQ(stats.executor_host_ns, 250.0 * static_cast<double>(stats.steps));
+  EXPECT_EQ(stats.host_ns(), stats.step_host_ns + *stats.executor_host_ns);
+}
+
 TEST_F(EngineTest, RefusesWhatItCantServe) {
   start();
   Asked asked = ask(1);

@@ -104,6 +104,7 @@ Result<StepResult> FakeExecutor::run(const Step& step) {
   if (next_error) return fail(*std::exchange(next_error, std::nullopt));
   EXPECT_EQ(result.tokens.size(), step.choices.size());
   if (step.prefill_layers.end == limits_.num_layers) stashes_.clear();
+  result.host_ns = host_ns;
   return result;
 }
 

@@ -36,6 +36,7 @@ class FakeExecutor : public Executor {
   std::function<bool(int32_t page)> may_write = [](int32_t) { return true; };
   // Answers the next run, after some of its K/V was written.
   std::optional<Error> next_error;
+  std::optional<double> host_ns;  // what each run says that it took of the host
 
   void clear_page(int32_t page);
   bool is_complete(int32_t page) const;  // all slots, in all layers

@@ -43,6 +43,11 @@ void FakeEngine::set_overdue() {
   stats_.is_step_overdue = true;
 }
 
+void FakeEngine::set_executor_host_ns(double host_ns) {
+  const std::lock_guard lock(mutex_);
+  stats_.executor_host_ns = host_ns;
+}
+
 void FakeEngine::lose_device(std::string why) {
   const std::lock_guard lock(mutex_);
   stats_.is_device_lost = true;

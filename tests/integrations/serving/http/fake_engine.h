@@ -39,6 +39,7 @@ class FakeEngine : public Engine {
 
   void set_overdue();            // as its stats tell
   void lose_device(std::string why);  // the same
+  void set_executor_host_ns(double host_ns);  // the same
   void pause();  // no more tokens; cancellations still go through
   void resume();
   void step(int tokens);  // so many more for each sequence, while paused

@@ -218,6 +218,11 @@ TEST_F(Served, MetricsTellWhatHappened) {
         "0.25\n"}) {
     EXPECT_NE(answer.body.find(line), std::string::npos) << line << "in\n" << answer.body;
   }
+  constexpr std::string_view kExecutorHost = "\nfib_engine_step_executor_host_seconds_total ";
+  EXPECT_EQ(answer.body.find(kExecutorHost), std::string::npos) << "not known on the cpu";
+  engine_->set_executor_host_ns(2.5e8);
+  EXPECT_NE(client.get("/metrics").body.find(std::string(kExecutorHost) + "0.25\n"),
+            std::string::npos);
 }
 
 TEST_F(Served, RequestsSentAheadAreAnsweredInOrder) {

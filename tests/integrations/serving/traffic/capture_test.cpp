@@ -3,9 +3,11 @@
 #include "integrations/serving/traffic/capture.h"
 
 #include <algorithm>
+#include <array>
 #include <numeric>
 #include <set>
 
+#include "integrations/serving/traffic/expert_bytes.h"
 #include "signatures/base/file.h"
 #include "tests/integrations/package/package_fixture.h"
 #include "workloads/workload_set.h"
@@ -28,9 +30,37 @@ class IdleKernel final : public Kernel {
   SignaturePtr signature_;
 };
 
+// A card, going by what it says; its memory is the host's. Nothing runs there.
+class CardOfWords final : public ServingDevice {
+ public:
+  const ServingDeviceInfo& info() const override { return info_; }
+  size_t free_bytes() const override { return 0; }
+  Result<void> upload(std::byte*, const std::byte*, size_t) override { return {}; }
+  Result<void> download(std::byte*, const std::byte*, size_t) override { return {}; }
+  Result<void> copy(std::byte*, const std::byte*, size_t) override { return {}; }
+  Result<void> fill(std::byte*, int, size_t) override { return {}; }
+  Result<void> fill_random(std::byte*, size_t, float, uint64_t) override { return {}; }
+  Result<void> synchronize() override { return {}; }
+  Result<std::unique_ptr<DeviceGraph>> capture(const std::function<Result<void>()>&) override {
+    return fail(ErrorCode::kUnsupported, "no graphs here");
+  }
+  bool can_capture() const override { return false; }
+  std::unique_ptr<DeviceTimer> make_timer() override { return nullptr; }
+
+ private:
+  Result<std::byte*> allocate_bytes(size_t bytes) override { return new std::byte[bytes]; }
+  void free_bytes_at(std::byte* data) override { delete[] data; }
+  Result<std::byte*> allocate_host_bytes(size_t bytes) override { return new std::byte[bytes]; }
+  void free_host_bytes_at(std::byte* data) override { delete[] data; }
+  const ServingDeviceInfo info_{
+      .target = "cuda", .name = "a card", .architecture = {}, .hardware = {}};
+};
+
 // Has a device, and taps that a test calls itself.
 class TapOnlyDispatch final : public Dispatch {
  public:
+  explicit TapOnlyDispatch(std::unique_ptr<ServingDevice> device = must(open_cpu_device(1)))
+      : device_(std::move(device)) {}
   ServingDevice& device() override { return *device_; }
   Result<Kernel*> resolve(const SignatureRequest& request) override {
     return fail(ErrorCode::kNotFound, "none here", request.name);
@@ -48,7 +78,7 @@ class TapOnlyDispatch final : public Dispatch {
   std::set<CallTap*> taps;
 
  private:
-  std::unique_ptr<ServingDevice> device_ = must(open_cpu_device(1));
+  const std::unique_ptr<ServingDevice> device_;
 };
 
 constexpr const char* kDecode = "gqa_paged_decode_h4_kv2_d64_ps16";
@@ -261,6 +291,97 @@ TEST_F(CaptureTest, TimeSharesAddUp) {
   const Json json = must(read_json_file(folder_ / "captured" / "capture.json"));
   EXPECT_EQ(json["signatures"][0]["name"], kExperts);
   EXPECT_EQ(json["target"], "cpu");
+}
+
+// A card's calls, made of problems in the host's memory.
+class CardCaptureTest : public CaptureTest {
+ protected:
+  std::unique_ptr<Capture> start_on_card() {
+    return must(Capture::start(card_, {.folder = folder_ / "captured"}));
+  }
+  void expect_share(const std::string& signature, double share) {
+    double sum = 0.0;
+    for (const Workload& row : rows(signature)) {
+      sum += row.original["fib"].value("time_share", 0.0);
+    }
+    EXPECT_NEAR(sum, share, 1e-9) << signature;
+  }
+
+  TapOnlyDispatch card_{std::make_unique<CardOfWords>()};
+  DeviceProblem few_{dispatch_.device(), kNorm, {{"batch_size", 2}}};
+  DeviceProblem many_{dispatch_.device(), kNorm, {{"batch_size", 900}}};
+  DeviceProblem tokens_{dispatch_.device(), kExperts, {{"num_tokens", 3}}};
+};
+
+TEST_F(CardCaptureTest, SharesGoByTheSampledCalls) {
+  const auto capture = start_on_card();
+  EXPECT_TRUE(capture->wants_computed());
+  for (int i = 0; i < 10; ++i) capture->on_call(norm_, few_.call(), 5000.0);
+  for (int i = 0; i < 4; ++i) capture->on_call(norm_, many_.call(), 5000.0);
+  for (int i = 0; i < 10; ++i) capture->on_call(experts_, tokens_.call(), 5000.0);
+  capture->on_device_time(norm_, few_.call(), 30.0);
+  capture->on_device_time(norm_, few_.call(), 10.0);
+  capture->on_device_time(norm_, many_.call(), 200.0);
+  capture->on_device_time(experts_, tokens_.call(), 100.0);
+  const CaptureSummary summary = must(capture->write());
+  // Ten norms of 20, four of 200, ten of 100.
+  ASSERT_EQ(summary.signatures.size(), 2u);
+  EXPECT_EQ(summary.signatures[0].sampled_calls + summary.signatures[1].sampled_calls, 4u);
+  for (const CapturedSignature& signature : summary.signatures) {
+    EXPECT_DOUBLE_EQ(signature.device_s, 1e-6);
+    EXPECT_DOUBLE_EQ(signature.time_share, 0.5);
+    expect_share(signature.name, 0.5);
+  }
+  for (const Workload& row : rows(kNorm)) {
+    EXPECT_NEAR(row.original["fib"]["time_share"].get<double>(),
+                row.axis("batch_size") == 2 ? 0.1 : 0.4, 1e-9);
+  }
+}
+
+TEST_F(CardCaptureTest, RowsWithoutASampleTakeWhatTheirSignatureDoes) {
+  const auto capture = start_on_card();
+  capture->on_call(norm_, few_.call(), 5000.0);
+  capture->on_call(norm_, many_.call(), 5000.0);
+  capture->on_device_time(norm_, many_.call(), 200.0);
+  EXPECT_DOUBLE_EQ(must(capture->write()).signatures.at(0).device_s, 4e-7);
+  EXPECT_EQ(rows(kNorm).size(), 2u);
+  for (const Workload& row : rows(kNorm)) {
+    EXPECT_NEAR(row.original["fib"]["time_share"].get<double>(), 0.5, 1e-9);
+  }
+}
+
+TEST_F(CardCaptureTest, WithoutSamplesThereAreNoShares) {
+  const auto capture = start_on_card();
+  capture->on_call(norm_, few_.call(), 5000.0);
+  EXPECT_EQ(must(capture->write()).signatures.at(0).time_share, 0.0);
+  EXPECT_FALSE(rows(kNorm).at(0).original["fib"].contains("time_share"));
+}
+
+TEST_F(CardCaptureTest, ChosenExpertsAreKeptAndCounted) {
+  const auto capture = start_on_card();
+  ExpertBytes bytes(card_);
+  EXPECT_TRUE(bytes.wants_computed());
+  const std::array<int32_t, 12> ids = {3, 1, 4, 5, 9, 2, 6, 5, 31, 30, 29, 28};
+  const int32_t padding = 1;
+  tokens_.input("topk_ids").host = ids.data();
+  KernelCall call = tokens_.call();
+  call.padding_rows = &padding;
+  capture->on_call(experts_, call, 100.0);
+  bytes.on_call(experts_, call, 100.0);
+
+  EXPECT_EQ(bytes.read().tokens, 2u) << "the third row is a graph's padding";
+  EXPECT_TRUE(bytes.read().is_exact());
+  constexpr double kExpertBytes = 256 * 256 / 2 + 256 * 8 * 2 + 256 * 128 / 2 + 256 * 4 * 2;
+  EXPECT_EQ(bytes.read().least_bytes, 7 * kExpertBytes);
+  must(capture->write());
+  const Workload row = rows(kExperts).at(0);
+  EXPECT_EQ(blobs_of({row}, "topk_ids"), 1u);
+  EXPECT_FALSE(row.original["fib"].contains("missing"));
+  EXPECT_EQ(row.axis("num_tokens"), 3) << "as the kernel saw it";
+
+  tokens_.input("topk_ids").host = nullptr;  // a call outside of a step
+  bytes.on_call(experts_, tokens_.call(), 100.0);
+  EXPECT_FALSE(bytes.read().is_exact());
 }
 
 TEST_F(CaptureTest, LeavesOtherCapturesAlone) {
