@@ -5,6 +5,7 @@
 
 The trace has lengths alone (vidur's CSV); arrivals are drawn. Rates come in rising order, at each rate every
 policy before the next rate, so that whatever time is left out at the end is left out for all policies alike.
+The experts that a step reads are counted on the CPU and on a card; "least to most" of a run says that they weren't.
 Exit code 1: a replay failed.
 """
 
@@ -45,6 +46,17 @@ def run_replay(args, rate, options, seconds):
     if report["requests"]["failed"] > 0:
         return {"error": f"requests failed: {report['errors']}", "is_failure": True}
     return {"report": report}
+
+
+def rows_of_other_rates(args, how):
+    """What OUT has of rates that aren't measured now, if it was measured in the same way."""
+    try:
+        known = json.loads(args.out.read_text())
+    except (FileNotFoundError, ValueError):
+        return []
+    if not args.keep_rates or {key: known.get(key) for key in how} != how:
+        return []
+    return [row for row in known["rows"] if row["rate"] not in args.rates]
 
 
 def expert_gb(report):
@@ -107,17 +119,20 @@ def main():
     parser.add_argument("--chunks", type=numbers(int), default=[512, 1024, 2048])
     parser.add_argument("--cohort", type=int, help="tokens of a layered cohort; default: fib's")
     parser.add_argument("--seconds", type=float, default=420, help="for all replays together")
+    parser.add_argument("--keep-rates", action="store_true",
+                        help="rates that OUT.json has and that aren't measured now stay, if nothing else differs")
     args = parser.parse_args(own)
     args.replay = replay
+    how = {"trace": args.trace.name, "window_s": args.window, "replay_options": replay}
     deadline = time.monotonic() + args.seconds
-    rows = []
+    rows = rows_of_other_rates(args, how)
     for rate in args.rates:
         for policy, options in policies(args):
             seconds = deadline - time.monotonic()
             outcome = run_replay(args, rate, options, seconds) if seconds > 1 else {"error": "no time left"}
             rows.append({"rate": rate, "policy": policy, **outcome})
-            args.out.write_text(json.dumps({"trace": args.trace.name, "replay_options": replay, "rows": rows},
-                                           indent=1) + "\n")
+            rows.sort(key=lambda row: row["rate"])  # policies stay in their order
+            args.out.write_text(json.dumps({**how, "rows": rows}, indent=1) + "\n")
     ran = next((row["report"] for row in rows if "report" in row), None)
     if ran:
         print(f"{ran['model']}, {args.trace.stem}, lengths x {ran['length_scale']:g}, {args.window:g} s of arrivals; "

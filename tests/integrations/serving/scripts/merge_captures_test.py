@@ -63,6 +63,13 @@ class MergeCaptures(unittest.TestCase):
         self.assertEqual(sorted(file.name for file in (self.folder / "out/blob").iterdir()),
                          ["large", "one"])
 
+    def test_inputs_of_earlier_captures_go_with_their_rows(self):
+        folder = "blob/workloads/rmsnorm/rmsnorm_h64"
+        for name in ("before", "after"):
+            self.merge([self.capture(name, [row(name, 1, 1, blob=f"./{folder}/{name}.safetensors")])])
+        self.assertEqual([file.name for file in (self.folder / "out" / folder).iterdir()],
+                         ["after.safetensors"])
+
     def test_rows_written_by_hand_stay_if_asked(self):
         by_hand = self.folder / "out" / FILE
         captured = self.capture("one", [row("one", 1, 100)])
