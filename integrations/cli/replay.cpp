@@ -19,11 +19,11 @@
 namespace fib {
 namespace {
 
-struct ReplayArgs {
 // Of a card's steps that are captured, one in so many is timed: enough for shares in a minute of
 // traffic. A prime, as a cohort's 16 steps should all be met.
 constexpr int kCaptureProfileEvery = 17;
 
+struct ReplayArgs {
   ServingArgs serving;
   CaptureArgs capture;
   TrafficArgs traffic;
