@@ -167,6 +167,11 @@ void AgentProgress::finish(const agents::RunSummary& summary) {
     out << style.yellow(fmt::format("fib agent run --resume {} goes on from here", summary.run))
         << "\n";
   }
+  if (summary.end_reason.starts_with("budget: ")) {
+    out << style.dim(
+               fmt::format("fib agent run --resume {} with a larger --budget goes on", summary.run))
+        << "\n";
+  }
   out << style.dim(fmt::format("fib agent show {} tells more", summary.run)) << "\n";
 }
 

@@ -89,7 +89,13 @@ void find_files(const fs::path& folder, std::vector<std::string>& words,
 
 Result<std::unique_ptr<Proposer>> make_exec(const Context& context, const ProposerArgs& args,
                                             std::string_view command) {
-  std::vector<std::string> words = FIB_TRY(agents::split_command(command));
+  auto split = agents::split_command(command);
+  if (!split) {
+    Error error = std::move(split).error();
+    error.where = fmt::format("{} '{}{}'", kOption, kExec, command);
+    return fail(std::move(error));
+  }
+  std::vector<std::string> words = *std::move(split);
   std::vector<fs::path> readable(args.exec_readable.begin(), args.exec_readable.end());
   find_files(args.exec_folder, words, readable);
   agents::ExecOptions options{.program = words.front(),

@@ -11,6 +11,7 @@
 #include "agents/report/run_page.h"
 #include "integrations/cli/agent_candidate_view.h"
 #include "integrations/cli/agent_commands.h"
+#include "integrations/cli/agent_numbers.h"
 #include "integrations/cli/agent_run_view.h"
 #include "integrations/cli/agent_tree.h"
 #include "leaderboard/store.h"
@@ -173,7 +174,7 @@ void add_agent_records_commands(CLI::App& agent, Action& action) {
   const auto add_run = [&](CLI::App* command) {
     command->add_option("run", args->run, "Its number, as 'fib agent list' shows it")
         ->required()
-        ->check(CLI::PositiveNumber);
+        ->check(run_number());
   };
 
   CLI::App* list_command =
@@ -188,7 +189,7 @@ void add_agent_records_commands(CLI::App& agent, Action& action) {
       show_command
           ->add_option("--candidate", args->candidate,
                        "All of this one: feedback, what it changed, what was said")
-          ->check(CLI::NonNegativeNumber);
+          ->check(candidate_number());
   show_command
       ->add_option("--html", args->html, "Write a page with the picture, tables and candidates")
       ->type_name("FILE")
@@ -198,7 +199,7 @@ void add_agent_records_commands(CLI::App& agent, Action& action) {
       ->type_name("FILE")
       ->excludes(candidate);
   show_command->add_option("--limit", args->limit, "So many of the fastest candidates")
-      ->check(CLI::PositiveNumber)
+      ->check(whole_count())
       ->capture_default_str();
   show_command->footer(
       "Examples:\n"
@@ -210,7 +211,7 @@ void add_agent_records_commands(CLI::App& agent, Action& action) {
       add_part(agent, "tree", "Who was made of whom; new bests are marked", args, action, tree);
   add_run(tree_command);
   tree_command->add_option("--of", args->of, "Only what led to this candidate, and what came of it")
-      ->check(CLI::NonNegativeNumber);
+      ->check(candidate_number());
   tree_command->add_flag("--all", args->is_each,
                          "Those that came to nothing one by one, rather than counted");
   tree_command->footer("Example:\n  fib agent tree 3 --of 57\n");

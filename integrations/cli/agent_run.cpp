@@ -12,6 +12,7 @@
 #include "agents/search/run.h"
 #include "integrations/cli/agent_budget.h"
 #include "integrations/cli/agent_commands.h"
+#include "integrations/cli/agent_numbers.h"
 #include "integrations/cli/agent_progress.h"
 #include "integrations/cli/agent_proposers.h"
 #include "integrations/cli/agent_seeds.h"
@@ -230,7 +231,7 @@ void add_agent_run_command(CLI::App& agent, Action& action) {
   of_new(command->get_option("--proposer"));
   CLI::Option* resume =
       command->add_option("--resume", args->resume, "Go on with this run ('fib agent list')")
-          ->check(CLI::PositiveNumber)
+          ->check(run_number())
           ->type_name("RUN");
   of_new(command->add_option("--seed", args->search.seed, "Of all chance in the search")
              ->capture_default_str());
@@ -254,7 +255,7 @@ void add_agent_run_command(CLI::App& agent, Action& action) {
                           "A .jsonl file or a dataset instead of the built-in workloads")
              ->type_name("FILE|DIR"));
   of_new(command->add_option("--limit", args->workloads.limit, "At most so many workloads")
-             ->check(CLI::PositiveNumber));
+             ->check(whole_count()));
   command->add_option("--device,--devices", args->measure.devices, "Device indices, or all")
       ->type_name("N,...|all");
   of_new(
@@ -268,7 +269,7 @@ void add_agent_run_command(CLI::App& agent, Action& action) {
                            "Judge in full also who, after a brief look at all workloads, can't "
                            "overtake the best"));
   command->add_option("--threads", args->measure.threads, "For references; default: all processors")
-      ->check(CLI::PositiveNumber);
+      ->check(whole_count());
   for (CLI::Option* option : of_new_runs) resume->excludes(option);
   command->footer(
       "Examples:\n"

@@ -3,6 +3,8 @@
 #include <CLI/CLI.hpp>
 #include <cstdlib>
 
+#include "integrations/cli/agent_numbers.h"
+
 namespace fib {
 
 namespace {
@@ -37,7 +39,7 @@ void add_llm_options(CLI::App& app, LlmCliArgs& args) {
       ->capture_default_str()
       ->type_name("SECONDS");
   add("--llm-max-tokens", args.max_tokens, "Longest answer; default: the endpoint's own limit")
-      ->check(CLI::PositiveNumber);
+      ->check(whole_count());
   add("--llm-body", args.body,
       "Further fields of each request, as '{\"temperature\": 0.8}'; null takes one away")
       ->type_name("JSON");

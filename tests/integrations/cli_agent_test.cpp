@@ -173,7 +173,12 @@ TEST_F(AgentRecords, RefusesWhatIsNotThere) {
   EXPECT_THAT(refusal({"tree", "9"}), HasSubstr("there is no run 9"));
   EXPECT_THAT(refusal({"show", "1", "--candidate", "99"}), HasSubstr("run 1 has no candidate 99"));
   EXPECT_THAT(refusal({"tree", "1", "--of", "99"}), HasSubstr("run 1 has no candidate 99"));
-  EXPECT_THAT(refusal({"show", "one"}), HasSubstr("one"));
+  EXPECT_THAT(refusal({"show", "one"}),
+              HasSubstr("'one' must be a run's number: 'fib agent list' has them"));
+  EXPECT_THAT(refusal({"tree", "0"}), HasSubstr("'0' must be a run's number"));
+  EXPECT_THAT(refusal({"show", "1", "--candidate=-1"}),
+              HasSubstr("'-1' must be a candidate's number"));
+  EXPECT_THAT(refusal({"show", "1", "--limit", "1.5"}), HasSubstr("a whole number from 1"));
   EXPECT_THAT(refusal({"show", "1", "--candidate", "1", "--svg", "x.svg"}), HasSubstr("--svg"));
   EXPECT_THAT(refusal({"list", "--store", "none.db"}),
               AllOf(HasSubstr("none.db: there is no store"), HasSubstr("fib agent run")));

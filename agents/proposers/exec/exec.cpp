@@ -298,8 +298,10 @@ Result<std::vector<std::string>> split_command(std::string_view command) {
     return fail(ErrorCode::kInvalidInput, fmt::format("a {} without its end", quote),
                 std::string(command), "close it");
   }
-  if (words.empty())
-    return fail(ErrorCode::kInvalidInput, "names no program", std::string(command));
+  if (words.empty()) {
+    return fail(ErrorCode::kInvalidInput, "names no program", std::string(command),
+                "as PROGRAM ARG...");
+  }
   return words;
 }
 
