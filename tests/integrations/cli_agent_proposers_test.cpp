@@ -58,6 +58,8 @@ TEST_F(ExecWords, AProgramByItsPathTooIsSeenFromThere) {
   std::filesystem::permissions(folder_ / "agent", std::filesystem::perms::owner_all);
   EXPECT_EQ(said("exec:./agent"), "here");
   EXPECT_THAT(said("exec:agent"), HasSubstr("no such program")) << "names are for the PATH";
+  EXPECT_THAT(said("exec: "), HasSubstr("--proposer 'exec: ': names no program"));
+  EXPECT_THAT(said("exec:agent 'x"), HasSubstr("--proposer 'exec:agent 'x': a ' without its end"));
 }
 
 TEST_F(ExecWords, AreSeenFromTheSamePlaceAfterAResume) {

@@ -94,6 +94,8 @@ TEST_F(AgentRun, SaysWhatIsMissingOrWrong) {
   expect(also({"--seeds", "nobody"}), "nobody");
   expect(also({"--seeds", "gemm-tiles"}), "gemm");
   expect({"--resume", "7"}, "there is no run 7");
+  expect({"--resume", "x"}, "'x' must be a run's number: 'fib agent list' has them");
+  expect(also({"--proposer", "exec:"}), "--proposer 'exec:': names no program");
   expect({"--resume", "7", "--islands", "2"}, "--islands");
 }
 
@@ -123,6 +125,7 @@ TEST_F(AgentRun, SearchesIsInterruptedAndGoesOn) {
   EXPECT_THAT(resumed.out, HasSubstr("budget: 5 candidates"));
   EXPECT_THAT(resumed.out, HasSubstr("; budget: 5 candidates, 5 h\n")) << "and the time it had";
   EXPECT_THAT(resumed.out, HasSubstr("devices idle"));
+  EXPECT_THAT(resumed.out, HasSubstr("fib agent run --resume 1 with a larger --budget goes on"));
   EXPECT_EQ(resumed.err, "");
   const Json options = fib_json({"agent", "show", "1"}).at("options");
   EXPECT_EQ(options.at("setup").at("budget"), Json({"5", "5h"}));
