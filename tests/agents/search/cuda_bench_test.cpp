@@ -69,6 +69,13 @@ TEST_F(CudaBenchTest, ARightCandidateGoesAllTheWay) {
   ASSERT_TRUE(screening) << screening.error().to_string();
   EXPECT_EQ(screening->verdict.status, VerdictStatus::kPassed) << screening->verdict.message;
   EXPECT_GT(screening->speedup, 0.0);
+  // Against somebody whom everybody beats.
+  const auto race = bench_->race(
+      0, rows, built, {.rival = {.speedup_low = 1e-6, .speedups = {}}, .screening = *screening});
+  ASSERT_TRUE(race) << race.error().to_string();
+  EXPECT_FALSE(race->is_beaten);
+  EXPECT_EQ(race->workloads, 2);
+  EXPECT_EQ(race->verdicts.back().status, VerdictStatus::kPassed) << race->verdicts.back().message;
   const auto judgement = bench_->judge(0, rows, built);
   ASSERT_TRUE(judgement) << judgement.error().to_string();
   EXPECT_TRUE(judgement->passed);
@@ -78,9 +85,11 @@ TEST_F(CudaBenchTest, ARightCandidateGoesAllTheWay) {
   ASSERT_TRUE(confirmed) << confirmed.error().to_string();
   EXPECT_TRUE(confirmed->passed);
   printf(
-      "screened %.3fx in %.3f s, judged %.3fx [%.3f, %.3f] in %.2f s, confirmed %.3fx in %.2f s\n",
-      screening->speedup, screening->device_s, judgement->speedup, judgement->speedup_low,
-      judgement->speedup_high, judgement->device_s, confirmed->speedup, confirmed->device_s);
+      "screened %.3fx in %.3f s, raced %.3fx [%.3f, %.3f] in %.3f s, judged %.3fx [%.3f, %.3f] in "
+      "%.2f s, confirmed %.3fx in %.2f s\n",
+      screening->speedup, screening->device_s, race->speedup, race->speedup_low, race->speedup_high,
+      race->device_s, judgement->speedup, judgement->speedup_low, judgement->speedup_high,
+      judgement->device_s, confirmed->speedup, confirmed->device_s);
 }
 
 TEST_F(CudaBenchTest, BrokenCandidatesAreVerdictsAndTheNextOneIsWell) {
