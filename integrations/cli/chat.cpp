@@ -6,6 +6,7 @@
 
 #include "integrations/cli/commands.h"
 #include "integrations/cli/interrupt.h"
+#include "integrations/cli/number_checks.h"
 #include "integrations/cli/serving_options.h"
 #include "integrations/serving/chat/chat_session.h"
 
@@ -22,6 +23,10 @@ struct ChatArgs {
 };
 
 Result<int> chat(const Context& context, const ChatArgs& args) {
+  if (context.json()) {
+    return fail(ErrorCode::kInvalidInput, "a conversation is text", "--json",
+                "ask fib serve, whose answers are JSON");
+  }
   const ServingStack stack = FIB_TRY(open_serving(context, args.serving));
   const Tokenizer tokenizer = FIB_TRY(Tokenizer::open(stack.folder));
   const ChatTemplate chat_template = FIB_TRY(ChatTemplate::open(stack.folder));
@@ -40,8 +45,10 @@ Result<int> chat(const Context& context, const ChatArgs& args) {
   InterruptGuard interrupt;
   options.is_interrupted = [&] { return interrupt.take(); };
   ChatSession session({*engine, tokenizer, chat_template}, options);
-  FIB_CHECK(session.run(std::cin, context.out));
-  return kExitPassed;
+  const size_t unanswered = FIB_TRY(session.run(std::cin, context.out, context.err));
+  // Who sits before a terminal has seen it, and gone on.
+  const bool is_piped = context.interactivity == Interactivity::kPipe;
+  return is_piped && unanswered > 0 ? kExitNotPassed : kExitPassed;
 }
 
 }  // namespace
@@ -51,14 +58,22 @@ void add_chat_command(CLI::App& app, Action& action) {
   CLI::App* command = app.add_subcommand("chat", "Talk with a model in the terminal");
   add_serving_options(*command, args->serving);
   command->add_option("--system", args->system, "The system message")->type_name("TEXT");
-  command->add_option("--max-tokens", args->max_tokens, "Of one answer")->capture_default_str();
-  command->add_option("--temperature", args->temperature,
-                      "0: always the likeliest token; default: the model's");
-  command->add_option("--top-p", args->top_p, "Default: the model's");
-  command->add_option("--top-k", args->top_k, "Default: the model's");
-  command->add_option("--seed", args->seed, "Repeats a conversation");
+  command->add_option("--max-tokens", args->max_tokens, "Of one answer")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  command
+      ->add_option("--temperature", args->temperature,
+                   "Up to 2; 0: always the likeliest token; default: the model's")
+      ->check(number_from(0.0, 2.0));
+  command->add_option("--top-p", args->top_p, "Default: the model's")
+      ->check(number_above(0.0, 1.0));
+  command->add_option("--top-k", args->top_k, "0: all; default: the model's")
+      ->check(CLI::NonNegativeNumber);
+  command->add_option("--seed", args->seed, "Repeats a conversation")
+      ->check(CLI::NonNegativeNumber);
   command->footer(
       "A line is a message; /reset forgets, /quit ends. A base model goes on with your text.\n"
+      "From a pipe the exit code is 1 if a line got no answer.\n"
       "Examples:\n"
       "  fib chat\n"
       "  echo 'It was a dark night, and' | fib chat --max-tokens 60 --seed 1\n");

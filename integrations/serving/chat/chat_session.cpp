@@ -72,7 +72,8 @@ void ChatSession::reset() {
   if (!options_.system.empty()) messages_.push_back({"system", options_.system});
 }
 
-Result<void> ChatSession::run(std::istream& in, std::ostream& out) {
+Result<size_t> ChatSession::run(std::istream& in, std::ostream& out, std::ostream& err) {
+  size_t num_unanswered = 0;
   std::string line;
   while (out << options_.prompt << std::flush, std::getline(in, line)) {
     if (line.ends_with('\r')) line.pop_back();
@@ -84,12 +85,13 @@ Result<void> ChatSession::run(std::istream& in, std::ostream& out) {
     } else if (line.starts_with('/')) {
       out << "No such command: " << line << "\n" << kHelp;
     } else if (const auto answered = answer(std::move(line), out); !answered) {
-      if (answered.error().code == ErrorCode::kWorkerLost) return answered;
-      out << "error: " << answered.error().to_string() << "\n";
+      if (answered.error().code == ErrorCode::kWorkerLost) return fail(answered.error());
+      err << "error: " << answered.error().to_string() << "\n";
+      ++num_unanswered;
     }
     line.clear();
   }
-  return {};
+  return num_unanswered;
 }
 
 // A line that can't be answered is as if it had not been said.

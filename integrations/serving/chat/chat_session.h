@@ -2,6 +2,7 @@
 
 // A conversation in a terminal: reads lines, lets the model answer, keeps what has been said.
 
+#include <cstddef>
 #include <functional>
 #include <iosfwd>
 #include <string>
@@ -34,9 +35,9 @@ class ChatSession {
   ChatSession(ChatModel model, ChatOptions options);
 
   // Until the input ends or says /quit; /reset forgets the conversation. What the conversation or
-  // the engine refuses is told in `out`, and the session goes on; an error is returned only when it
-  // can't: the device is lost.
-  Result<void> run(std::istream& in, std::ostream& out);
+  // the engine refuses is told in `err`, and the session goes on; an error is returned only when it
+  // can't: the device is lost. Returns how many messages weren't answered.
+  Result<size_t> run(std::istream& in, std::ostream& out, std::ostream& err);
 
  private:
   Result<void> answer(std::string line, std::ostream& out);

@@ -13,8 +13,8 @@ namespace {
 class Chat : public ::testing::Test {
  protected:
   struct Spoken {
-    Result<void> result;
-    std::string out;
+    Result<size_t> result;  // messages without an answer
+    std::string out, err;
   };
   Spoken say(const std::string& lines) {
     ChatSession session({.engine = engine_,
@@ -22,9 +22,9 @@ class Chat : public ::testing::Test {
                          .chat_template = *model_.chat_template()},
                         options_);
     std::istringstream in(lines);
-    std::ostringstream out;
-    Result<void> result = session.run(in, out);
-    return {std::move(result), out.str()};
+    std::ostringstream out, err;
+    Result<size_t> result = session.run(in, out, err);
+    return {std::move(result), out.str(), err.str()};
   }
 
   std::string prompt(size_t request) {
@@ -72,7 +72,8 @@ TEST_F(Chat, CommandsThatDoNotExistAreNotSentToTheModel) {
 TEST_F(Chat, TextThatIsNotUtf8IsRefusedAndForgotten) {
   const Spoken spoken = say("bad \xff\ngood\n");
   ASSERT_TRUE(spoken.result);
-  EXPECT_NE(spoken.out.find("error: "), std::string::npos);
+  EXPECT_EQ(*spoken.result, 1u);
+  EXPECT_NE(spoken.err.find("error: "), std::string::npos);
   ASSERT_EQ(engine_.submitted().size(), 1u);
   EXPECT_EQ(prompt(0).find("bad"), std::string::npos);
 }
@@ -121,7 +122,8 @@ TEST_F(Chat, AQuestionThatNeverFitsIsRefused) {
   options_.context_length = 100;
   const Spoken spoken = say(std::string(200, 'x') + "\nshort\n");
   ASSERT_TRUE(spoken.result);
-  EXPECT_NE(spoken.out.find("the model reads 75 at most"), std::string::npos) << spoken.out;
+  EXPECT_EQ(*spoken.result, 1u);
+  EXPECT_NE(spoken.err.find("the model reads 75 at most"), std::string::npos) << spoken.err;
   EXPECT_EQ(engine_.submitted().size(), 1u);
 }
 
@@ -130,9 +132,9 @@ TEST(ChatFaults, AFailedAnswerIsToldAndForgotten) {
   FakeEngine engine({.poison = kImStart});
   ChatSession session({engine, model.tokenizer(), *model.chat_template()}, {.context_length = 1000});
   std::istringstream in("one\ntwo\n");
-  std::ostringstream out;
-  ASSERT_TRUE(session.run(in, out));
-  EXPECT_NE(out.str().find("error: a kernel failed"), std::string::npos) << out.str();
+  std::ostringstream out, err;
+  EXPECT_EQ(session.run(in, out, err).value(), 2u);
+  EXPECT_NE(err.str().find("error: a kernel failed"), std::string::npos) << err.str();
   ASSERT_EQ(engine.submitted().size(), 2u);
   EXPECT_EQ(engine.submitted()[0].prompt.size(), engine.submitted()[1].prompt.size());
 }
@@ -144,8 +146,8 @@ TEST(ChatOfABaseModel, TheTextGoesOn) {
   ChatSession session({engine, model.tokenizer(), *model.chat_template()},
                       {.sampling = {.max_tokens = 50}, .context_length = 60, .prompt = ""});
   std::istringstream in("Once upon a time\n And then\n And at the very end of it all\n");
-  std::ostringstream out;
-  ASSERT_TRUE(session.run(in, out));
+  std::ostringstream out, err;
+  EXPECT_EQ(session.run(in, out, err).value(), 0u);
   const auto prompt = [&](size_t request) {
     return model.tokenizer().decode(engine.submitted().at(request).prompt);
   };

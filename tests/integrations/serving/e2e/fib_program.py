@@ -19,7 +19,8 @@ TINY_MODEL = (pathlib.Path(__file__).resolve().parents[4] /
 def fib(*arguments, text=""):
     """The finished process."""
     return subprocess.run([FIB, *arguments], input=text, stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
+                          stderr=subprocess.PIPE, text=True, errors="surrogateescape",
+                          env=ENVIRONMENT)
 
 
 class Server:
