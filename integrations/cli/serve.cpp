@@ -34,14 +34,15 @@ struct ServeArgs {
   size_t max_queued = 1024;
 };
 
-GenerationDefaults defaults_of(const ModelExecutor& executor) {
+GenerationDefaults defaults_of(const ModelExecutor& executor, size_t max_queued) {
   const ModelConfig& config = executor.config();
   const ExecutorLimits& limits = executor.limits();
   return {.temperature = config.sampling.temperature,
           .top_p = config.sampling.top_p,
           .top_k = config.sampling.top_k,
           .vocab_size = config.vocab_size,
-          .context_length = std::min(limits.max_positions, limits.num_pages * limits.page_size)};
+          .context_length = std::min(limits.max_positions, limits.num_pages * limits.page_size),
+          .max_queued = max_queued};
 }
 
 void announce(const Context& context, const ServingStack& stack, const Server& server) {
@@ -159,7 +160,7 @@ Result<int> serve(const Context& context, const ServeArgs& args) {
       {.engine = *engine,
        .tokenizer = tokenizer,
        .chat_template = chat_template,
-       .defaults = defaults_of(*stack.executor),
+       .defaults = defaults_of(*stack.executor, args.max_queued),
        .signature_times =
            [&times] {
              std::vector<SignatureTime> all;
@@ -219,6 +220,7 @@ void add_serve_command(CLI::App& app, Action& action) {
   command->add_option("--served-model-name", args->model_name, "What clients call the model")
       ->type_name("NAME");
   command->add_option("--max-queued", args->max_queued, "Waiting requests; more get 429")
+      ->check(CLI::PositiveNumber)
       ->capture_default_str();
   command->add_option("--http-threads", args->http_threads, "Threads for connections")
       ->check(CLI::Range(1, 64))

@@ -343,9 +343,15 @@ ApiResult<GenerationCall> parse_generation_call(OpenAiApi api, std::string_view 
   } else {
     prompts = FIB_TRY(read_prompts(*FIB_TRY(fields.required("prompt")), context));
   }
-  if (prompts.size() * static_cast<size_t>(call.choices_per_prompt) > kMostChoices)
+  const size_t num_choices = prompts.size() * static_cast<size_t>(call.choices_per_prompt);
+  if (num_choices > kMostChoices)
     return fail(invalid_value(
         "n", fmt::format("{} prompts times n is more than {}.", prompts.size(), kMostChoices)));
+  if (num_choices > context.defaults.max_queued)
+    return fail(invalid_value(
+        call.choices_per_prompt > 1 ? "n" : "prompt",
+        fmt::format("that is {} choices, and this server's queue takes {} at a time.", num_choices,
+                    context.defaults.max_queued)));
   for (std::vector<TokenId>& prompt : prompts) {
     sampling.max_tokens = FIB_TRY(tokens_to_generate(api, prompt.size(), max_tokens, context));
     for (int choice = 0; choice < call.choices_per_prompt; ++choice) {

@@ -17,7 +17,10 @@ namespace fib {
 
 enum class OpenAiApi { kCompletions, kChat };
 
-// What a request gets that doesn't say.
+inline constexpr int kMostChoicesPerPrompt = 16;  // n
+inline constexpr int kMostChoices = 128;          // of all prompts
+
+// What a request gets that doesn't say, and what none may go beyond.
 struct GenerationDefaults {
   float temperature = 1.0f;
   float top_p = 1.0f;
@@ -26,6 +29,8 @@ struct GenerationDefaults {
   // Tokens that prompt and answer may have together: the model's positions, or what the cache holds
   // if that is less.
   int context_length = 0;
+  // Requests that may wait in the engine's queue: who asks for more choices at once can't get them.
+  size_t max_queued = kMostChoices;
 };
 
 struct RequestContext {
@@ -45,8 +50,6 @@ struct GenerationCall {
   bool wants_usage_chunk = false;  // stream_options.include_usage
 };
 
-inline constexpr int kMostChoicesPerPrompt = 16;  // n
-inline constexpr int kMostChoices = 128;          // of all prompts
 inline constexpr int kMostLogprobs = 20;
 inline constexpr size_t kMostStopStrings = 4;
 inline constexpr size_t kLongestStopString = 1024;  // bytes

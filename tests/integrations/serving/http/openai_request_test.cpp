@@ -282,6 +282,14 @@ TEST_F(OpenAiRequest, NoMoreChoicesThanAllowed) {
                "n", "invalid_value");
 }
 
+TEST_F(OpenAiRequest, NoMoreChoicesThanTheQueueTakes) {
+  defaults_.max_queued = 8;
+  EXPECT_TRUE(completion(R"("n": 8)"));
+  expect_error(completion(R"("n": 9)"), "n", "invalid_value", "queue takes 8 at a time");
+  expect_error(prompt(R"(["1", "2", "3", "4", "5", "6", "7", "8", "9"])"), "prompt",
+               "invalid_value", "that is 9 choices");
+}
+
 TEST_F(OpenAiRequest, TheModelMustBeTheOneServed) {
   const auto other = parse(OpenAiApi::kCompletions, R"({"model": "other", "prompt": "x"})");
   expect_error(other, "model", "model_not_found", "other");
