@@ -1,5 +1,7 @@
 #include "integrations/serving/model/load_model.h"
 
+#include <fmt/format.h>
+
 #include <optional>
 #include <string>
 
@@ -9,6 +11,12 @@ Result<std::unique_ptr<ModelExecutor>> load_model(Dispatch& dispatch, const Mode
                                                   const ExecutorOptions& options,
                                                   const LoadProgress& progress) {
   ModelConfig config = FIB_TRY(read_model_config(source.folder));
+  if (options.max_positions > config.max_positions) {
+    return fail(ErrorCode::kInvalidInput,
+                fmt::format("{} tokens are more than the model's {} positions",
+                            options.max_positions, config.max_positions),
+                "longest sequence (--max-model-len)", "ask for no more, or leave it out");
+  }
   const std::vector<WeightSpec> specs = weight_specs(config);
   std::optional<Checkpoint> checkpoint;
   if (source.format == LoadFormat::kCheckpoint) {

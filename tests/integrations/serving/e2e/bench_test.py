@@ -19,6 +19,12 @@ class Bench(unittest.TestCase):
                            "bandwidth_gbps", "prefill_tokens_per_s"):
                 self.assertGreater(row[figure], 0, figure)
 
+    def test_more_tokens_than_the_model_has_positions(self):
+        done = fib("bench", "--max-model-len", "99999")
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("--max-model-len", done.stderr)
+        self.assertIn("4096", done.stderr)
+
     def test_a_model_that_is_not_there(self):
         done = fib("bench", "no-such-model")
         self.assertEqual(done.returncode, 2)
