@@ -5,6 +5,10 @@
 
 namespace fib {
 
+namespace {
+constexpr double kPatience = 10.0;  // times the time limit, for the least there has to be
+}  // namespace
+
 double MedianInterval::relative_half_width() const {
   return median > 0.0 ? (high - low) / 2.0 / median : 0.0;
 }
@@ -37,18 +41,20 @@ MedianInterval median_interval(std::span<const double> samples) {
 }
 
 StoppingRule::StoppingRule(int min_samples, int max_samples, double target_relative_ci,
-                           double max_seconds)
+                           double max_seconds, int least_samples)
     : min_samples_(min_samples),
       max_samples_(max_samples),
       target_relative_ci_(target_relative_ci),
-      max_seconds_(max_seconds) {}
+      max_seconds_(max_seconds),
+      least_samples_(least_samples) {}
 
 void StoppingRule::add(double sample) { samples_.push_back(sample); }
 
 bool StoppingRule::done(double elapsed_s) const {
   const int count = static_cast<int>(samples_.size());
   if (count >= max_samples_) return true;
-  if (count < min_samples_) return elapsed_s >= max_seconds_ && count > 0;
+  if (count < least_samples_) return elapsed_s >= kPatience * max_seconds_ && count > 0;
+  if (count < min_samples_) return elapsed_s >= max_seconds_;
   return elapsed_s >= max_seconds_ ||
          median_interval(samples_).relative_half_width() <= target_relative_ci_;
 }

@@ -67,6 +67,9 @@ struct Judgement {
   double speedup = 0.0, speedup_low = 0.0, speedup_high = 0.0;  // weighted geometric mean
   Behaviour behaviour;
   double device_s = 0.0;
+  // Right, and timed beside the baseline on every workload. A speedup over some of them would be
+  // another number than everybody else's.
+  bool is_ranked() const { return passed && speedup > 0.0; }
 };
 
 class Bench {

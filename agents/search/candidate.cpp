@@ -1,5 +1,7 @@
 #include "agents/search/candidate.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cctype>
 
@@ -26,10 +28,23 @@ void note_session(CandidateRecord& record, const Judgement& judgement) {
   record.verdicts = judgement.verdict_ids;
   merge(record.behaviour, judgement.behaviour);
   record.speedup = record.speedup_low = record.speedup_high = 0.0;
-  if (!judgement.passed) return;
+  if (!judgement.is_ranked()) return;
   record.speedup = judgement.speedup;
   record.speedup_low = judgement.speedup_low;
   record.speedup_high = judgement.speedup_high;
+}
+
+// All are right, and yet there is no speedup.
+Refusal refusal_of_right(std::span<const Verdict> verdicts) {
+  const auto is_unpaired = [](const Verdict& it) { return !it.speedup.has_value(); };
+  const auto unpaired = std::ranges::find_if(verdicts, is_unpaired);
+  if (unpaired == verdicts.end()) {
+    return {"incomplete", "not every workload could be judged"};
+  }
+  return {"unpaired",
+          fmt::format("right, but not timed beside the baseline on {} of {} workloads; on {}: {}",
+                      std::ranges::count_if(verdicts, is_unpaired), verdicts.size(),
+                      unpaired->workload, unpaired->paired_note)};
 }
 
 }  // namespace
@@ -51,7 +66,7 @@ void note_judgement(CandidateRecord& record, const Judgement& judgement) {
 
 void note_confirmation(CandidateRecord& record, const Judgement& judgement) {
   record.stage = CandidateStage::kConfirmed;
-  record.is_confirmed = judgement.passed;
+  record.is_confirmed = judgement.is_ranked();
   record.judged_speedup = record.speedup;
   note_session(record, judgement);
 }
@@ -59,7 +74,7 @@ void note_confirmation(CandidateRecord& record, const Judgement& judgement) {
 Refusal refusal_of(std::span<const Verdict> verdicts) {
   const auto failed = std::ranges::find_if(
       verdicts, [](const Verdict& it) { return it.status != VerdictStatus::kPassed; });
-  if (failed == verdicts.end()) return {"incomplete", "not every workload could be judged"};
+  if (failed == verdicts.end()) return refusal_of_right(verdicts);
   if (!failed->reason.empty()) return {failed->reason, failed->message};
   std::string reason(trace_status_name(failed->status));
   std::ranges::transform(reason, reason.begin(), [](unsigned char c) {

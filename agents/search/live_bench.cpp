@@ -393,6 +393,14 @@ Result<std::unique_ptr<Bench>> make_live_bench(LiveBenchOptions options) {
     return fail(ErrorCode::kEnvironment, "no device to measure on",
                 std::string(options.runner.target()), "`fib doctor` says why");
   }
+  const DeviceInfo& first = options.devices.front();
+  for (const DeviceInfo& device : options.devices) {
+    if (device.key == first.key) continue;
+    return fail(ErrorCode::kInvalidInput,
+                fmt::format("'{}' and '{}' are not of one kind: their times don't compare",
+                            first.name, device.name),
+                std::string(options.runner.target()), "choose some of a kind with --device");
+  }
   auto posed = std::make_unique<PosedProblems>(options.problems, options.evaluation.measure);
   BuiltCandidate baseline = FIB_TRY(LiveBench::build_candidate(options, options.baseline));
   if (!baseline.compiles) {

@@ -50,6 +50,7 @@ Result<void> Loop::run() {
 }
 
 Result<void> Loop::work() {
+  if (hooks_.on_begin) hooks_.on_begin(progress());
   while (true) {
     FIB_CHECK(launch());
     if (flights_.empty()) return {};
@@ -418,12 +419,20 @@ Result<void> Loop::on_judged(int64_t number, Session session, Result<Judgement> 
   flight.verdicts = std::move(judgement.verdicts);
   if (session == Session::kControl) {
     end_flight(flight, CandidateFate::kDuplicate);
-  } else if (judgement.passed) {
+  } else if (judgement.is_ranked()) {
     end_flight(flight, CandidateFate::kMeasured);
   } else {
     end_failed(flight, flight.verdicts);
+    if (number == 0 && judgement.passed) return no_yardstick(flight.record);
   }
   return {};
+}
+
+// Who can't be timed beside itself gives nobody a speedup.
+Failure Loop::no_yardstick(const CandidateRecord& baseline) const {
+  return fail(ErrorCode::kInvalidInput, "the baseline is " + baseline.refusal.message,
+              baseline.solution_name,
+              "leave these workloads out (--limit, --workloads), or search on a quieter machine");
 }
 
 void Loop::end_flight(Flight& flight, CandidateFate fate, Refusal refusal) {

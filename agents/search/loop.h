@@ -76,6 +76,7 @@ class Loop {
   enum class Session { kJudge, kControl, kConfirmation };
   void start_session(Flight& flight, Session session);
   Result<void> on_judged(int64_t number, Session session, Result<Judgement> judgement);
+  Failure no_yardstick(const CandidateRecord& baseline) const;
   void end_flight(Flight& flight, CandidateFate fate, Refusal refusal = {});
   void end_failed(Flight& flight, std::span<const Verdict> verdicts);
 
@@ -96,6 +97,7 @@ class Loop {
   void say_goodbye();
   std::optional<std::string> used_up() const;
   std::optional<int64_t> best() const;
+  bool is_gain(const CandidateRecord& record) const;
   Amounts spent() const;
   double candidates_per_hour(size_t since, double seconds) const;
   double session_s() const { return ended_s_.value_or(clock_()) - started_s_; }

@@ -183,11 +183,16 @@ Result<void> Loop::confirm_best() {
     if (!number) return {};
     CandidateRecord& record = records_[static_cast<size_t>(*number)];
     if (record.proposer == kSeedProposer || record.is_confirmed) return {};
+    if (hooks_.on_progress) {
+      RunProgress now = progress();
+      now.confirming = number;
+      hooks_.on_progress(now);
+    }
     const auto candidate = FIB_TRY(ancestor(*number));
     const BuiltCandidate built = FIB_TRY(tools_.bench.build(candidate->solution));
     const Judgement judgement = FIB_TRY(tools_.bench.confirm(0, candidate->solution, built));
     note_confirmation(record, judgement);
-    if (!judgement.passed) {
+    if (!judgement.is_ranked()) {
       record.fate = CandidateFate::kFailed;
       record.refusal = refusal_of(judgement.verdicts);
     }
@@ -198,6 +203,14 @@ Result<void> Loop::confirm_best() {
     if (hooks_.on_candidate) hooks_.on_candidate(full);
   }
   return {};
+}
+
+bool Loop::is_gain(const CandidateRecord& record) const {
+  if (record.proposer == kSeedProposer || record.speedup_low <= 1.0) return false;
+  return std::ranges::none_of(records_, [&](const CandidateRecord& other) {
+    return other.proposer == kSeedProposer && other.fate == CandidateFate::kMeasured &&
+           other.speedup >= record.speedup_low;
+  });
 }
 
 Amounts Loop::spent() const {
@@ -265,7 +278,10 @@ RunSummary Loop::summary() const {
       .startup_s = startup_s,
       .steady_candidates_per_hour = candidates_per_hour(begun, session_s() - startup_s),
       .device_idle_share = now.device_idle_share};
-  if (const auto number = best()) summary.best = records_[static_cast<size_t>(*number)];
+  if (const auto number = best()) {
+    summary.best = records_[static_cast<size_t>(*number)];
+    summary.is_gain = is_gain(*summary.best);
+  }
   return summary;
 }
 

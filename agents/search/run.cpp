@@ -123,7 +123,8 @@ Json RunSummary::to_json() const {
               {"speedup", best->speedup},
               {"speedup_low", best->speedup_low},
               {"speedup_high", best->speedup_high},
-              {"is_confirmed", best->is_confirmed}};
+              {"is_confirmed", best->is_confirmed},
+              {"is_gain", is_gain}};
     if (best->is_confirmed) {
       winner["judged_speedup"] = best->judged_speedup;
       winner["shrinkage"] = 1.0 - best->speedup / best->judged_speedup;

@@ -70,11 +70,13 @@ struct RunProgress {
   Amounts spent;
   int proposing = 0, building = 0, on_device = 0;             // in flight
   double candidates_per_hour = 0.0, device_idle_share = 0.0;  // of this session
+  std::optional<int64_t> confirming;                          // at the end: who is measured afresh
 };
 
 // All are called by the thread that called run_search, but for the clock. Each may be empty.
 struct RunHooks {
   std::function<void(const CandidateRecord&)> on_candidate;  // committed
+  std::function<void(const RunProgress&)> on_begin;          // before anything is asked for
   std::function<void(const RunProgress&)> on_progress;       // several times a second
   std::function<bool()> cancelled;  // what is measured is finished, the rest left for a resume
   std::function<double()> clock;    // seconds from anywhere; any thread
@@ -87,7 +89,9 @@ struct RunSummary {
   Tally tally;
   Amounts spent;
   std::optional<CandidateRecord> best;  // confirmed, where anything stood a confirmation
-  std::vector<std::string> set_aside;   // proposers that were refused too often in a row
+  bool is_gain =
+      false;  // faster than every seed by more than the interval, the baseline being at 1
+  std::vector<std::string> set_aside;  // proposers that were refused too often in a row
   // Of this session: all in all; its start, until the seeds were judged and the first proposal
   // could be asked for; and from then on.
   double candidates_per_hour = 0.0, startup_s = 0.0, steady_candidates_per_hour = 0.0;

@@ -32,7 +32,10 @@ void Tally::add(const CandidateRecord& candidate) {
   const bool ended_early =
       candidate.stage == CandidateStage::kScreened || candidate.stage == CandidateStage::kRaced;
   switch (candidate.fate) {
-    case CandidateFate::kRefused: ++proposer.refused; break;
+    case CandidateFate::kRefused:
+      ++proposer.refused;
+      proposer.last_refusal = candidate.refusal;
+      break;
     case CandidateFate::kDuplicate: {
       ++proposer.duplicates;
       const auto original = judged_.find(candidate.duplicate_of.value_or(-1));

@@ -22,6 +22,7 @@ struct Amounts {
 struct ProposerTally {
   int64_t asked = 0, refused = 0, duplicates = 0, failed = 0, slow = 0, measured = 0;
   ProposalCost cost;
+  Refusal last_refusal;  // empty: never refused
 
   Json counts_to_json() const;  // without the cost
 };

@@ -17,12 +17,26 @@ namespace {
 
 constexpr std::chrono::milliseconds kRefresh{200};
 constexpr std::chrono::seconds kPipeInterval{60};
-constexpr size_t kCrashLines = 8;
+constexpr size_t kRefusalLines = 8;
 constexpr double kStartMatters = 1.1;  // where a search is so much faster without it
 
 std::string rate_in_words(double candidates_per_hour) {
   return candidates_per_hour >= 100.0 ? fmt::format("{:.0f}/h", candidates_per_hour)
                                       : fmt::format("{:.1f}/h", candidates_per_hour);
+}
+
+// "1.2", "350", "12.3k", "2M".
+std::string short_number(double number) {
+  if (number < 1e4) return fmt::format("{:.4g}", number);
+  return number < 1e6 ? fmt::format("{:.4g}k", number / 1e3)
+                      : fmt::format("{:.4g}M", number / 1e6);
+}
+
+// "  tokens 12.3k of 500k"; empty where nothing was spent that nothing bounds.
+std::string spent_in_words(std::string_view what, double spent, double budget) {
+  if (spent == 0.0 && budget == 0.0) return {};
+  const std::string bound = budget > 0.0 ? " of " + short_number(budget) : "";
+  return fmt::format("  {} {}{}", what, short_number(spent), bound);
 }
 
 // "unchanged 20, slow 12", most frequent first.
@@ -45,6 +59,12 @@ AgentProgress::AgentProgress(const Context& context, const agents::Amounts& budg
       line_(context.err, context.interactivity),
       last_printed_(Clock::now()) {}
 
+void AgentProgress::on_begin(const agents::RunProgress& now) {
+  if (!now.best) return;
+  best_low_ = now.best->speedup_low;
+  if (!context_.json()) print_best(*now.best, context_.out_style.dim("so far "));
+}
+
 void AgentProgress::on_candidate(const CandidateRecord& candidate) {
   if (context_.json()) {
     Json json = candidate_to_json(candidate);
@@ -59,7 +79,7 @@ void AgentProgress::on_candidate(const CandidateRecord& candidate) {
   if (candidate.speedup_low <= best_low_ && !candidate.is_confirmed) return;
   best_low_ = std::max(best_low_, candidate.speedup_low);
   line_.clear();
-  print_best(candidate);
+  print_best(candidate, candidate.is_confirmed ? context_.out_style.green("confirmed ") : "");
 }
 
 // Most likely the others will be like it, and nobody wants to learn so after a night.
@@ -69,15 +89,15 @@ void AgentProgress::print_first_crash(const CandidateRecord& candidate) {
   context_.err << context_.err_style.yellow(
                       fmt::format("#{}: {} crashed", candidate.number, candidate.proposer))
                << "\n"
-               << first_lines(printable(candidate.refusal.message), kCrashLines, "  ");
+               << first_lines(printable(candidate.refusal.message), kRefusalLines, "  ");
 }
 
-void AgentProgress::print_best(const CandidateRecord& candidate) {
+void AgentProgress::print_best(const CandidateRecord& candidate, std::string_view state) {
   const Style& style = context_.out_style;
   context_.out << fmt::format(
       "{:>5} {} {}{}\n", fmt::format("#{}", candidate.number),
       style.bold(format_speedup(candidate.speedup, candidate.speedup_low, candidate.speedup_high)),
-      candidate.is_confirmed ? style.green("confirmed ") : "",
+      state,
       style.dim(candidate.parents.empty()
                     ? candidate.solution_name
                     : fmt::format("{} of #{}: {}", candidate.proposer, candidate.parents.front(),
@@ -91,12 +111,16 @@ std::string AgentProgress::line_of(const agents::RunProgress& now) const {
   text += "]";
   if (now.best) text += fmt::format(" best {}", format_factor(now.best->speedup));
   text += fmt::format("  {}", rate_in_words(now.candidates_per_hour));
-  if (now.spent.money > 0.0) text += fmt::format("  money {}", money_cell(now.spent.money));
+  text += spent_in_words("tokens", static_cast<double>(now.spent.tokens),
+                         static_cast<double>(budget_.tokens));
+  text += spent_in_words("money", now.spent.money, budget_.money);
   if (budget_.seconds > 0.0) {
     text +=
         fmt::format("  {} of {}", seconds_cell(now.spent.seconds), seconds_cell(budget_.seconds));
   }
-  text += fmt::format("  in flight {}+{}+{}", now.proposing, now.building, now.on_device);
+  text += now.confirming
+              ? fmt::format("  confirming #{}", *now.confirming)
+              : fmt::format("  in flight {}+{}+{}", now.proposing, now.building, now.on_device);
   const std::string rejected = rejected_in_words(now.tally.rejected(), 3);
   if (!rejected.empty()) text += "  " + rejected;
   return text;
@@ -105,13 +129,32 @@ std::string AgentProgress::line_of(const agents::RunProgress& now) const {
 void AgentProgress::on_progress(const agents::RunProgress& now) {
   const Clock::time_point time = Clock::now();
   if (context_.interactivity == Interactivity::kTerminal) {
-    if (time - last_shown_ < kRefresh) return;
+    if (time - last_shown_ < kRefresh && !now.confirming) return;
     last_shown_ = time;
     line_.show(line_of(now));
-  } else if (!context_.json() && time - last_printed_ >= kPipeInterval) {
+  } else if (!context_.json() && (time - last_printed_ >= kPipeInterval || now.confirming)) {
     last_printed_ = time;
     context_.out << line_of(now) << std::endl;
   }
+}
+
+// Who is no faster than what the search began with is no find, however well it was confirmed.
+void AgentProgress::print_outcome(const agents::RunSummary& summary) const {
+  if (!summary.best) return;
+  const CandidateRecord& best = *summary.best;
+  const Style& style = context_.out_style;
+  std::ostream& out = context_.out;
+  if (!summary.is_gain) out << "best   nothing was found to be faster than the seeds; ahead is\n";
+  out << fmt::format("{}{} {}", summary.is_gain ? "best   " : "       ",
+                     style.bold(best.solution_name),
+                     format_speedup(best.speedup, best.speedup_low, best.speedup_high));
+  if (best.is_confirmed) {
+    out << fmt::format(", {}; {} at first, {:+.1f} %",
+                       summary.is_gain ? style.green("confirmed") : "confirmed",
+                       format_factor(best.judged_speedup),
+                       100.0 * (best.speedup / best.judged_speedup - 1.0));
+  }
+  out << "\n";
 }
 
 void AgentProgress::finish(const agents::RunSummary& summary) {
@@ -124,17 +167,7 @@ void AgentProgress::finish(const agents::RunSummary& summary) {
   const Style& style = context_.out_style;
   const agents::Tally& tally = summary.tally;
   out << fmt::format("\nrun {}: {}\n", summary.run, summary.end_reason);
-  if (summary.best) {
-    const CandidateRecord& best = *summary.best;
-    out << fmt::format("best   {} {}", style.bold(best.solution_name),
-                       format_speedup(best.speedup, best.speedup_low, best.speedup_high));
-    if (best.is_confirmed) {
-      out << fmt::format(", {}; {} at first, {:+.1f} %", style.green("confirmed"),
-                         format_factor(best.judged_speedup),
-                         100.0 * (best.speedup / best.judged_speedup - 1.0));
-    }
-    out << "\n";
-  }
+  print_outcome(summary);
   std::string rate = rate_in_words(summary.candidates_per_hour);
   if (summary.steady_candidates_per_hour > kStartMatters * summary.candidates_per_hour) {
     rate += fmt::format(" ({} after {} of getting started)",
@@ -159,9 +192,11 @@ void AgentProgress::finish(const agents::RunSummary& summary) {
                            : "");
   }
   for (const std::string& name : summary.set_aside) {
-    out << style.yellow(fmt::format("{} was set aside after {} refusals in a row", name,
-                                    agents::kMostRefusals))
-        << "\n";
+    const Refusal& last = tally.proposers().at(name).last_refusal;
+    out << style.yellow(fmt::format("{} was set aside after {} refusals in a row, the last: {}",
+                                    name, agents::kMostRefusals, printable(last.reason)))
+        << "\n"
+        << first_lines(printable(last.message), kRefusalLines, "  ");
   }
   if (summary.state == RunState::kStopped) {
     out << style.yellow(fmt::format("fib agent run --resume {} goes on from here", summary.run))

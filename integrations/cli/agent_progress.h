@@ -16,14 +16,17 @@ class AgentProgress {
  public:
   AgentProgress(const Context& context, const agents::Amounts& budget);
 
+  // A run that is resumed has a best already.
+  void on_begin(const agents::RunProgress& progress);
   void on_candidate(const CandidateRecord& candidate);
   void on_progress(const agents::RunProgress& progress);
   void finish(const agents::RunSummary& summary);
 
  private:
   using Clock = std::chrono::steady_clock;
+  void print_outcome(const agents::RunSummary& summary) const;
   std::string line_of(const agents::RunProgress& progress) const;
-  void print_best(const CandidateRecord& candidate);
+  void print_best(const CandidateRecord& candidate, std::string_view state);
   void print_first_crash(const CandidateRecord& candidate);
 
   const Context& context_;

@@ -195,6 +195,7 @@ Result<int> run_agent(const Context& context, const CLI::App& command, AgentRunA
   const auto summary = FIB_TRY(agents::run_search(
       {.bench = *bench, .proposers = proposers, .archive = *archive, .store = *store}, options,
       {.on_candidate = [&](const CandidateRecord& it) { progress.on_candidate(it); },
+       .on_begin = [&](const agents::RunProgress& it) { progress.on_begin(it); },
        .on_progress = [&](const agents::RunProgress& it) { progress.on_progress(it); },
        .cancelled = [&] { return interrupt.requested(); }}));
   progress.finish(summary);

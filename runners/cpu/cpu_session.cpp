@@ -188,9 +188,11 @@ Result<void> CpuSession::time_mode(TimingMode mode, std::vector<Entry>& entries,
   }
   drop_faulty();
 
+  const int least_samples = entries.size() > 1 ? kLeastPairs : 1;
   std::vector<StoppingRule> rules(
       entries.size(), StoppingRule(config.min_samples, config.max_samples,
-                                   config.target_relative_ci, config.max_seconds_per_mode));
+                                   config.target_relative_ci, config.max_seconds_per_mode,
+                                   least_samples));
   const int64_t begin = monotonic_ns();
   const auto is_done = [&](size_t i) {
     return rules[i].done(static_cast<double>(monotonic_ns() - begin) * 1e-9);

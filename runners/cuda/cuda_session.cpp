@@ -285,9 +285,10 @@ Result<CudaSession::Race> CudaSession::time_mode(const MeasureRequest& request, 
   const MeasureConfig& config = request.config;
   // Cold is what ranks; the other modes stand beside it, and may be known half as well.
   const double target_ci = config.target_relative_ci * (mode == TimingMode::kCold ? 1.0 : 2.0);
+  const int least_samples = outcomes.size() > 1 ? kLeastPairs : 1;
   std::vector<StoppingRule> rules(
       outcomes.size(), StoppingRule(config.min_samples, config.max_samples, target_ci,
-                                    config.max_seconds_per_mode));
+                                    config.max_seconds_per_mode, least_samples));
   for (const uint32_t index : active_of(outcomes)) {
     outcomes[index].timings.push_back({.mode = mode, .clock = clock_});
   }

@@ -61,5 +61,16 @@ TEST(StoppingRule, KeepsSamplingNoiseUntilALimit) {
   EXPECT_TRUE(rule.done(1.0)) << "enough samples";
 }
 
+TEST(StoppingRule, TakesLongerForTheLeastThatIsOfUse) {
+  StoppingRule rule(20, 50, 0.01, 1.0, 6);
+  EXPECT_FALSE(rule.done(20.0)) << "one at least";
+  for (int i = 0; i < 5; ++i) rule.add(100.0);
+  EXPECT_FALSE(rule.done(9.9));
+  EXPECT_TRUE(rule.done(10.0)) << "out of patience";
+  rule.add(100.0);
+  EXPECT_FALSE(rule.done(0.9));
+  EXPECT_TRUE(rule.done(1.0));
+}
+
 }  // namespace
 }  // namespace fib

@@ -22,7 +22,7 @@ struct Nature {
   double speed = 1.0;      // of the first, honest measurement
   double confirmed = 0.0;  // of the second; 0: the same
   std::string code;        // its machine code; empty: all its own
-  // "broken" (doesn't compile), "wrong", "race-wrong", "late-wrong", "never-confirmed"
+  // "broken" (doesn't compile), "wrong", "race-wrong", "late-wrong", "unpaired", "never-confirmed"
   std::string trouble;
   int64_t code_bytes = 1000;
 
@@ -123,7 +123,9 @@ class FakeBench : public Bench {
     ++judgements;
     if (on_judge) on_judge();
     const Nature nature = Nature::of(solution);
-    return judgement(nature.speed, nature.trouble != "late-wrong");
+    Judgement judged = judgement(nature.speed, nature.trouble != "late-wrong");
+    if (nature.trouble == "unpaired") leave_unpaired(judged);
+    return judged;
   }
 
   Result<Judgement> confirm(int device, const Solution& solution, const BuiltCandidate&) override {
@@ -156,10 +158,18 @@ class FakeBench : public Bench {
       judgement.verdicts[1].reason = "crash";
       judgement.verdicts[1].message = "a signal";
     }
+    for (Verdict& verdict : judgement.verdicts) verdict.speedup = speed;
     judgement.speedup = speed;
     judgement.speedup_low = speed * 0.99;
     judgement.speedup_high = speed * 1.01;
     return judgement;
+  }
+
+  static void leave_unpaired(Judgement& judgement) {
+    judgement.verdicts[1].workload = "a-large-one";
+    judgement.verdicts[1].speedup.reset();
+    judgement.verdicts[1].paired_note = "too few rounds";
+    judgement.speedup = judgement.speedup_low = judgement.speedup_high = 0.0;
   }
 
   const int devices_, builders_;

@@ -326,6 +326,52 @@ TEST_F(RunSearch, AnErrorOfTheBenchEndsTheRunWhichCanGoOn) {
   EXPECT_EQ(run().tally.candidates(), 6);
 }
 
+TEST_F(RunSearch, RightWithoutASpeedupIsNoBest) {
+  propose_with([](const ProposalRequest& request) -> Result<ProposalOutcome> {
+    return outcome_of(changed(request, {.speed = 3.0, .trouble = "unpaired"}));
+  });
+  options.budget.candidates = 1;
+  const RunSummary summary = run();
+  const CandidateRecord unpaired = records(summary.run).back();
+  EXPECT_EQ(unpaired.fate, CandidateFate::kFailed);
+  EXPECT_EQ(unpaired.refusal.reason, "unpaired");
+  EXPECT_THAT(unpaired.refusal.message, HasSubstr("1 of 2 workloads; on a-large-one: too few"));
+  EXPECT_EQ(summary.best->number, 0);
+}
+
+TEST_F(RunSearch, ABaselineThatGivesNoSpeedupEndsTheRun) {
+  propose_with(climb);
+  options.plan.seeds = {solution_of({.trouble = "unpaired"})};
+  const auto broken = try_run();
+  ASSERT_FALSE(broken);
+  EXPECT_THAT(broken.error().message, HasSubstr("the baseline is right, but not timed"));
+  EXPECT_THAT(broken.error().remedy, HasSubstr("--limit"));
+}
+
+TEST_F(RunSearch, WhoIsNoFasterThanTheSeedsIsNoGain) {
+  propose_with([](const ProposalRequest& request) -> Result<ProposalOutcome> {
+    return outcome_of(changed(request, {.speed = 1.2, .confirmed = 1.001}));
+  });
+  options.budget.candidates = 1;
+  const RunSummary summary = run();
+  ASSERT_EQ(summary.best->number, 1) << "by the lower end of its interval";
+  EXPECT_FALSE(summary.is_gain);
+  EXPECT_EQ(summary.to_json()["best"]["is_gain"], false);
+}
+
+TEST_F(RunSearch, ConfirmationsAreShownAsTheyBegin) {
+  propose_with(climb);
+  options.budget.candidates = 3;
+  std::vector<int64_t> confirming;
+  hooks.on_progress = [&](const RunProgress& now) {
+    if (now.confirming) confirming.push_back(*now.confirming);
+  };
+  const RunSummary summary = run();
+  ASSERT_TRUE(summary.best->is_confirmed);
+  EXPECT_EQ(confirming, std::vector{summary.best->number});
+  EXPECT_TRUE(summary.is_gain);
+}
+
 TEST_F(RunSearch, ABugOfTheBenchIsLoud) {
   options.plan.seeds = {solution_of({.trouble = "bug"})};
   propose_with({wanderer()});
