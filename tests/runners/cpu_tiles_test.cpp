@@ -2,6 +2,7 @@
 // have to give the model's bits, where the processor has them.
 
 #include <fib/cpu/gemm_tiles.h>
+#include <fib/cpu/moe_tiles.h>
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -12,6 +13,7 @@
 #include <span>
 #include <stdexcept>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "runners/cpu/worker_pool.h"
@@ -82,6 +84,16 @@ uint32_t bits_of(uint16_t value) { return value; }
 void narrow_to(float value, float& out) { out = value; }
 void narrow_to(float value, uint16_t& out) { out = narrow(value); }
 
+FibCall call_on(WorkerPool& pool) {
+  FibCall call{};
+  call.num_threads = pool.size();
+  call.parallel_for = [](const FibCall* own, int64_t count, int64_t, FibBody body, void* context) {
+    static_cast<WorkerPool*>(own->host)->run(count, 1, body, context);  // the finest there is
+  };
+  call.host = &pool;
+  return call;
+}
+
 // C of A [rows, kK] and B [kN, kK] by tiles, on the pool, with canaries behind it.
 template <int64_t kN, int64_t kK, class Out, class Tiles>
 std::vector<uint32_t> product(const uint16_t* a, const uint16_t* b, int64_t rows,
@@ -93,12 +105,7 @@ std::vector<uint32_t> product(const uint16_t* a, const uint16_t* b, int64_t rows
   EXPECT_GT(bytes, 0u);
   const Fenced workspace(static_cast<int64_t>(bytes / sizeof(uint16_t)));
   std::fill(workspace.values().begin(), workspace.values().end(), uint16_t{0x7FC0});  // NaN
-  FibCall call{};
-  call.num_threads = pool.size();
-  call.parallel_for = [](const FibCall* own, int64_t count, int64_t, FibBody body, void* context) {
-    static_cast<WorkerPool*>(own->host)->run(count, 1, body, context);  // the finest there is
-  };
-  call.host = &pool;
+  const FibCall call = call_on(pool);
   Product{a, b, c.data(), rows, workspace.data()}.run(&call);
   std::vector<uint32_t> bits;
   for (const Out value : c) bits.push_back(bits_of(value));
@@ -170,6 +177,120 @@ void expect_products_right(WorkerPool& pool) {
   expect_rows_alone_right<70, 328, float, Tiles>(pool);
 }
 
+// ---- Experts.
+
+// moe_bf16 of seeded operands: tokens' experts are distinct, and many choose the first ones.
+template <int64_t kExperts, int64_t kTopK, int64_t kHidden, int64_t kInner>
+struct Routed {
+  explicit Routed(int64_t count)
+      : tokens(count),
+        hidden(count * kHidden),
+        gate_up(kExperts * 2 * kInner * kHidden),
+        down(kExperts * kHidden * kInner) {
+    fill(hidden.values(), 7, Values::kOrdinary);
+    fill(gate_up.values(), 8, Values::kOrdinary);
+    fill(down.values(), 9, Values::kOrdinary);
+    std::mt19937_64 random(10);
+    for (int64_t token = 0; token < tokens; ++token) {
+      const auto first = static_cast<int64_t>(random() % 4 == 0 ? random() % kExperts : 1);
+      for (int64_t k = 0; k < kTopK; ++k) {
+        ids.push_back(static_cast<int32_t>((first + 2 * k) % kExperts));
+        weights.push_back(static_cast<float>(random() >> 40) * 0x1p-24f);
+      }
+    }
+  }
+
+  // The same for `count` tokens from `first` on.
+  template <class Tiles>
+  std::vector<uint16_t> run(int64_t first, int64_t count, WorkerPool& pool) const {
+    using Experts = TileMoe<kExperts, kTopK, kHidden, kInner, Tiles>;
+    const Fenced output(count * kHidden);
+    const Fenced workspace(static_cast<int64_t>(Experts::workspace_bytes(count) / 2));
+    std::fill(workspace.values().begin(), workspace.values().end(), uint16_t{0x7FC0});
+    FibCall call = call_on(pool);
+    call.workspace = workspace.data();
+    Experts experts{};
+    experts.hidden = hidden.data() + first * kHidden;
+    experts.ids = ids.data() + first * kTopK;
+    experts.weights = weights.data() + first * kTopK;
+    experts.gate_up.data = gate_up.data();
+    experts.down.data = down.data();
+    experts.output = output.data();
+    experts.tokens = count;
+    experts.run(&call);
+    return {output.values().begin(), output.values().end()};
+  }
+
+  // One token's output, by element_of.
+  std::vector<uint16_t> straight(int64_t token) const {
+    std::vector<std::pair<int32_t, float>> chosen;
+    for (int64_t k = 0; k < kTopK; ++k) {
+      const auto i = static_cast<size_t>(token * kTopK + k);
+      chosen.emplace_back(ids[i], weights[i]);
+    }
+    std::sort(chosen.begin(), chosen.end());
+    std::vector<float> sums(kHidden);
+    for (const auto& [expert, weight] : chosen) {
+      std::vector<uint16_t> middle;
+      const uint16_t* const rows = gate_up.data() + expert * 2 * kInner * kHidden;
+      const uint16_t* const x = hidden.data() + token * kHidden;
+      for (int64_t i = 0; i < kInner; ++i) {
+        const float gate = element_of(x, rows + i * kHidden, kHidden);
+        const float up = element_of(x, rows + (kInner + i) * kHidden, kHidden);
+        middle.push_back(narrow(silu(splat(gate)) * splat(up))[0]);
+      }
+      for (int64_t h = 0; h < kHidden; ++h) {
+        const uint16_t* const row = down.data() + (expert * kHidden + h) * kInner;
+        float& sum = sums[static_cast<size_t>(h)];
+        sum = fma(weight, element_of(middle.data(), row, kInner), sum);
+      }
+    }
+    std::vector<uint16_t> output;
+    for (const float sum : sums) output.push_back(narrow(sum));
+    return output;
+  }
+
+  int64_t tokens;
+  Fenced hidden, gate_up, down;
+  std::vector<int32_t> ids;
+  std::vector<float> weights;
+};
+
+template <class Tiles, class Experts>
+void expect_experts_right(const Experts& experts, WorkerPool& pool) {
+  const auto together = experts.template run<Tiles>(0, experts.tokens, pool);
+  const auto width = static_cast<int64_t>(together.size()) / experts.tokens;
+  for (int64_t token = 0; token < experts.tokens; ++token) {
+    const auto alone = experts.straight(token);
+    ASSERT_TRUE(std::equal(alone.begin(), alone.end(), together.begin() + token * width))
+        << "token " << token << " of " << experts.tokens;
+  }
+  for (const int64_t count : {1, 2, 7, 17}) {
+    const int64_t first = experts.tokens - count;
+    if (first < 0) continue;
+    const auto some = experts.template run<Tiles>(first, count, pool);
+    EXPECT_TRUE(std::equal(some.begin(), some.end(), together.begin() + first * width)) << count;
+  }
+}
+
+template <class Tiles>
+void expect_experts_right(WorkerPool& pool) {
+  expect_experts_right<Tiles>(Routed<6, 3, 144, 48>(1), pool);
+  expect_experts_right<Tiles>(Routed<6, 3, 144, 48>(50), pool);  // three panels an expert
+  expect_experts_right<Tiles>(Routed<16, 2, 64, 32>(9), pool);
+  expect_experts_right<Tiles>(Routed<5, 2, 16, 16>(2500), pool);  // more panels than a wave
+}
+
+// Some of it on several threads, in the smallest pieces.
+template <class Tiles>
+void expect_threads_right(int threads) {
+  WorkerPool pool(threads);
+  expect_right<33, 72, uint16_t, Tiles>(1, Values::kOrdinary, pool);
+  expect_right<33, 72, uint16_t, Tiles>(18, Values::kOrdinary, pool);
+  expect_right<200, 328, float, Tiles>(37, Values::kOrdinary, pool);
+  expect_experts_right<Tiles>(Routed<6, 3, 144, 48>(50), pool);
+}
+
 // ---- The model, which the rest rests upon.
 
 TEST(TileModel, SumsEvenAndOddColumnsApart) {
@@ -198,9 +319,16 @@ TEST(TileModel, RefusesWhatTheProcessorRefuses) {
 }
 
 TEST(TileModel, ProductsAreRight) {
-  WorkerPool three(3);
-  expect_products_right<TileModel>(three);
+  WorkerPool one(1);
+  expect_products_right<TileModel>(one);
 }
+
+TEST(TileModel, ExpertsAreRight) {
+  WorkerPool one(1);
+  expect_experts_right<TileModel>(one);
+}
+
+TEST(TileModel, OnThreadsToo) { expect_threads_right<TileModel>(3); }
 
 TEST(TileModel, NoRowsAreNoWork) {
   FibCall call{};  // no parallel_for
@@ -230,9 +358,18 @@ class TileRegistersTest : public testing::Test {
 };
 
 TEST_F(TileRegistersTest, ProductsAreTheModels) {
-  WorkerPool one(1), many(8);
+  WorkerPool one(1);
   expect_products_right<TileRegisters>(one);
-  expect_products_right<TileRegisters>(many);
+}
+
+TEST_F(TileRegistersTest, ExpertsAreTheModels) {
+  WorkerPool one(1);
+  expect_experts_right<TileRegisters>(one);
+}
+
+TEST_F(TileRegistersTest, OnThreadsToo) {
+  expect_threads_right<TileRegisters>(2);
+  expect_threads_right<TileRegisters>(8);
 }
 
 // Other threads' registers, switches between threads and a release in between leave sums alone.

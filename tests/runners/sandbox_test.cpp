@@ -212,6 +212,15 @@ TEST_F(Sandbox, ComputingGoesOn) {
   EXPECT_EQ(outcome.code, 42);
 }
 
+#ifdef SYS_arch_prctl
+TEST_F(Sandbox, TileRegistersMayBeAskedFor) {
+  const auto ask = [] {  // as fib/cpu/tiles.h does: ARCH_REQ_XCOMP_PERM, XTILEDATA
+    return error_of(::syscall(SYS_arch_prctl, 0x1023, 18));
+  };
+  EXPECT_EQ(in_sandbox({}, ask).code, ask()) << "where there are none, the kernel says so";
+}
+#endif
+
 TEST_F(Sandbox, AbortIsStillAnAbort) {
   const Outcome outcome = in_sandbox({}, []() -> int { ::abort(); });
   EXPECT_EQ(outcome.signal, SIGABRT);

@@ -20,7 +20,7 @@ struct TileGemm {
 
   static size_t workspace_bytes(int64_t rows) {
     const int64_t panels = rows < 1 ? 1 : panels_of(rows);
-    return (size_t)(panels * panel_size<kK>(panel_rows(rows))) * sizeof(uint16_t);
+    return static_cast<size_t>(panels * panel_size<kK>(panel_rows(rows))) * sizeof(uint16_t);
   }
 
   void run(const FibCall* call) {
@@ -125,7 +125,8 @@ struct TileGemm {
       } else {
         Out values[kLanes];
         store(values, sums[t]);
-        memcpy(out + skipped, values + skipped, (size_t)(kBandRows - skipped) * sizeof *out);
+        memcpy(out + skipped, values + skipped,
+               static_cast<size_t>(kBandRows - skipped) * sizeof *out);
       }
     }
   }

@@ -5,8 +5,8 @@
 //
 // A product Y = X @ W.T is computed as its transpose. A tile of weights is sixteen rows of W by 32
 // columns, loaded as it lies; only the rows of X, of which there are few, are packed (pack_step).
-// A column of X costs no less time than sixteen do, but for one row the weights are still read far
-// faster than memory delivers them.
+// One row takes as long as sixteen do, and then the weights are still read far faster than memory
+// delivers them.
 //
 // An element of Y is always summed alike: 32 columns a step from column 0 on, in each of which
 // the even columns' products and the odd ones' are summed by fused multiply-adds, each from zero
@@ -44,8 +44,8 @@ struct alignas(64) TileConfig {
 
   explicit TileConfig(TileShape shape) {
     for (int tile = 0; tile < 8; ++tile) {
-      row_bytes[tile] = (uint16_t)(tile / 2 == 2 ? 64 : 4 * shape.x_rows);
-      rows[tile] = (uint8_t)(tile < 6 ? shape.weight_rows : kTileRegisterRows);
+      row_bytes[tile] = static_cast<uint16_t>(tile / 2 == 2 ? 64 : 4 * shape.x_rows);
+      rows[tile] = static_cast<uint8_t>(tile < 6 ? shape.weight_rows : kTileRegisterRows);
     }
   }
 };
