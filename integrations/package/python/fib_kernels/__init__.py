@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import functools
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 from ._package import Choice, Package, Prepared
@@ -66,6 +67,7 @@ def apply(
     out: Any = None,
     prepared: Prepared | None = None,
     workspace: Any = None,
+    host: Mapping[str, Any] | None = None,
     **parameters: float,
 ) -> Any:
     """Calls the signature `name` with its inputs, in its order.
@@ -78,6 +80,9 @@ def apply(
         input's memory (`in_place_of`) are not among them: that input is written.
     prepared: what prepare() returned for the same weights.
     workspace: bytes for the kernels to use; without it they are allocated.
+    host: on a card, copies on the host of inputs that kernels are planned by, by name:
+        {"qo_indptr": ..., "kv_indptr": ...}, arrays of any library on the CPU. Prefill attention
+        wants them; a captured graph then holds for these values alone.
     parameters: constants of the mathematics, eps=1e-5; those that aren't named have the signature's
         own values. The package must have been built for them.
 
@@ -89,7 +94,7 @@ def apply(
     RuntimeError.
     """
     return package().apply(
-        name, *inputs, out=out, prepared=prepared, workspace=workspace, **parameters
+        name, *inputs, out=out, prepared=prepared, workspace=workspace, host=host, **parameters
     )
 
 
@@ -103,7 +108,11 @@ def prepare(name: str, *inputs: Any, **parameters: float) -> Prepared | None:
 
 
 def choose(
-    name: str, *inputs: Any, prepared: Prepared | None = None, **parameters: float
+    name: str,
+    *inputs: Any,
+    prepared: Prepared | None = None,
+    host: Mapping[str, Any] | None = None,
+    **parameters: float,
 ) -> Choice | None:
     """Which solution serves apply() with these arguments; None: no kernel does.
 
@@ -111,7 +120,7 @@ def choose(
     brings none, which `wants_prepared` tells. Inputs need the shapes, dtypes and device of the
     call's, no values. Raises what apply() raises where they don't fit or nothing runs there.
     """
-    return package().choose(name, *inputs, prepared=prepared, **parameters)
+    return package().choose(name, *inputs, prepared=prepared, host=host, **parameters)
 
 
 def set_num_threads(count: int) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import numbers
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from . import _abi
-from ._arrays import Arrays, Description, Place
+from ._arrays import Arrays, Description, Place, kinds
 from ._signature import Signature
 
 _WORDS_A_TENSOR = ctypes.sizeof(_abi.Tensor) // 8
@@ -85,6 +85,50 @@ class _Tensors:
         return array
 
 
+class _HostCopies:
+    """Values on the host, of inputs that kernels are planned better with, or not at all without."""
+
+    def __init__(
+        self,
+        signature: Signature,
+        descriptions: Sequence[Description | None],
+        host: Mapping[str, Any] | None,
+    ):
+        self._signature = signature
+        self._descriptions = descriptions
+        self._indices = {s.name: i for i, s in enumerate(signature.inputs) if s.is_host_visible}
+        for name in host or ():
+            if name not in self._indices:
+                taken = ", ".join(self._indices) or "none"
+                raise ValueError(
+                    f"{signature.name}: host copies are taken of {taken}, not of {name}"
+                )
+        self._pointers = (ctypes.c_void_p * max(1, len(signature.inputs)))()
+
+    @property
+    def address(self) -> int:
+        return ctypes.addressof(self._pointers)
+
+    def set(self, host: Mapping[str, Any]) -> list[Any]:
+        """Returns what must live until the call is enqueued."""
+        kept = []
+        for name, value in host.items():
+            index = self._indices[name]
+            spec, expected = self._signature.inputs[index], self._descriptions[index]
+            arrays = kinds.of((value,))
+            given = arrays.describe(value, spec)
+            fits = given.place == (_abi.CPU, 0) and given.dtype == spec.dtype_code
+            if not fits or given.shape != expected.shape or given.strides not in (None, (1,)):
+                raise ValueError(
+                    f"{self._signature.name}: the host copy of {name} is to be {spec.dtype} of the "
+                    f"shape {expected.shape} on the CPU, contiguous"
+                )
+            (used,) = arrays.readable((value,))
+            self._pointers[index] = arrays.pointer(used)
+            kept.append(used)
+        return kept
+
+
 class BoundCall:
     """One signature with these shapes, on one device, called by one thread."""
 
@@ -97,6 +141,7 @@ class BoundCall:
         inputs: Sequence[Any],
         out: Sequence[Any] | None,
         prepared: Any,
+        host: Mapping[str, Any] | None,
     ):
         described = describe_inputs(signature, arrays, inputs)
         for spec, description in zip(signature.inputs, described):
@@ -146,12 +191,30 @@ class BoundCall:
             scalars=self._scalars,
         )
         self._address = ctypes.addressof(self._call)
-        self._set_prepared(prepared)  # which decides what serves the call, and so its workspace
+        # Prepared weights and values decide what serves the call, and so its workspace.
+        self._set_prepared(prepared)
+        self._set_scalars(inputs)
+        self._host_copies = _HostCopies(signature, described, host)
+        kept = self._set_host_copies(host)
+        self._workspace_bytes = self._needed_workspace()
+        del kept
+
+    def _needed_workspace(self) -> int:
         needed = ctypes.c_size_t()
-        status = api.workspace_bytes(op, self._address, needed)
+        status = self._api.workspace_bytes(self._op, self._address, needed)
         if status != _abi.OK:
-            raise_error(api, status)
-        self._workspace_bytes = needed.value
+            raise_error(self._api, status)
+        return needed.value
+
+    def _set_scalars(self, inputs: Sequence[Any]) -> None:
+        for i in self._scalars_at:
+            self._scalars[i] = read_scalar(self._signature, i, inputs[i])
+
+    def _set_host_copies(self, host: Mapping[str, Any] | None) -> list[Any]:
+        if not host:
+            return []
+        self._call.host_inputs = self._host_copies.address
+        return self._host_copies.set(host)
 
     def _set_prepared(self, prepared: Any) -> Any:
         """Returns what must live until the call is enqueued."""
@@ -163,7 +226,12 @@ class BoundCall:
         return block
 
     def __call__(
-        self, inputs: Sequence[Any], out: Sequence[Any] | None, prepared: Any, workspace: Any
+        self,
+        inputs: Sequence[Any],
+        out: Sequence[Any] | None,
+        prepared: Any,
+        workspace: Any,
+        host: Mapping[str, Any] | None,
     ) -> Any:
         arrays = self._arrays
         pointer = arrays.pointer
@@ -182,8 +250,7 @@ class BoundCall:
         addresses = self._inputs.addresses
         for i in self._tensors_at:
             addresses[_WORDS_A_TENSOR * i] = pointer(used[i])
-        for i in self._scalars_at:
-            self._scalars[i] = read_scalar(self._signature, i, inputs[i])
+        self._set_scalars(inputs)
         addresses = self._outputs.addresses
         for j, value in zip(self._outputs_at, results):
             addresses[_WORDS_A_TENSOR * j] = pointer(value)
@@ -191,6 +258,10 @@ class BoundCall:
             addresses[_WORDS_A_TENSOR * j] = pointer(used[i])
 
         call = self._call
+        kept = [self._set_prepared(prepared)]
+        if host:
+            kept.append(self._set_host_copies(host))
+            self._workspace_bytes = self._needed_workspace()  # which follows the values
         if self._workspace_bytes:  # kept alive until the call is enqueued
             if workspace is None:
                 block = arrays.block(self._workspace_bytes, self._place)
@@ -198,7 +269,6 @@ class BoundCall:
                 (block,) = arrays.writable((workspace,))
             call.workspace = pointer(block)
             call.workspace_bytes = arrays.size_bytes(block)
-        kept = self._set_prepared(prepared)
         if self._place[0] == _abi.CUDA:
             call.stream = arrays.stream(self._place[1])
         status = self._launch(self._op, self._address)
@@ -234,6 +304,7 @@ def choose(
     descriptions: Sequence[Description | None],
     inputs: Sequence[Any],
     prepared: Any,
+    host: Mapping[str, Any] | None,
 ) -> Choice | None:
     """Which solution serves a call with inputs like these and, unless None, prepared weights."""
     for spec, description in zip(signature.inputs, descriptions):
@@ -264,8 +335,12 @@ def choose(
         (block,) = arrays.readable((prepared,))
         call.prepared = arrays.pointer(block)
         call.prepared_bytes = arrays.size_bytes(block)
+    copies = _HostCopies(signature, descriptions, host)
+    kept = copies.set(host or {})
+    call.host_inputs = copies.address
     choice = _abi.Choice(struct_size=ctypes.sizeof(_abi.Choice))
     status = api.choose(op, ctypes.addressof(call), choice)
+    del kept
     if status != _abi.OK:
         raise_error(api, status)
     if not choice.solution:

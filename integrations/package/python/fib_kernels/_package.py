@@ -128,12 +128,13 @@ class Package:
         out: Any = None,
         prepared: Prepared | None = None,
         workspace: Any = None,
+        host: Mapping[str, Any] | None = None,
         **parameters: float,
     ) -> Any:
         """Calls a signature; see fib_kernels.apply()."""
         if out is not None and not isinstance(out, (tuple, list)):
             out = (out,)
-        return self.call(name, inputs, out, data_of(prepared), workspace, parameters)
+        return self.call(name, inputs, out, data_of(prepared), workspace, parameters, host)
 
     def call(
         self,
@@ -143,16 +144,18 @@ class Package:
         prepared: Any,
         workspace: Any,
         parameters: Mapping[str, float],
+        host: Mapping[str, Any] | None = None,
     ) -> Any:
         """apply() for callers who have sequences; `prepared` is Prepared.data."""
         arrays = kinds.of(inputs)
         given = arrays.key(inputs if out is None else (*inputs, None, *out))
-        key = (name, given, prepared is not None, *parameters.items())
+        copies = tuple(sorted(host)) if host else None
+        key = (name, given, prepared is not None, copies, *parameters.items())
         calls = self._thread_calls()
         call = calls.get(key)
         if call is None:
-            call = calls[key] = self._bind(name, inputs, out, prepared, parameters)
-        return call(inputs, out, prepared, workspace)
+            call = calls[key] = self._bind(name, inputs, out, prepared, parameters, host)
+        return call(inputs, out, prepared, workspace, host)
 
     def prepare(self, name: str, *inputs: Any, **parameters: float) -> Prepared | None:
         """Lays out weights; see fib_kernels.prepare()."""
@@ -161,12 +164,17 @@ class Package:
         return Prepared(*laid_out) if laid_out is not None else None
 
     def choose(
-        self, name: str, *inputs: Any, prepared: Prepared | None = None, **parameters: float
+        self,
+        name: str,
+        *inputs: Any,
+        prepared: Prepared | None = None,
+        host: Mapping[str, Any] | None = None,
+        **parameters: float,
     ) -> Choice | None:
         """Which solution serves just such a call; see fib_kernels.choose()."""
         arrays, signature, described, op = self._look_up(name, inputs, parameters)
         data = data_of(prepared)
-        return choose(self._api, op, signature, arrays, described, inputs, data)
+        return choose(self._api, op, signature, arrays, described, inputs, data, host)
 
     # ---- Behind them
 
@@ -194,9 +202,10 @@ class Package:
         out: Sequence[Any] | None,
         prepared: Any,
         parameters: Mapping[str, float],
+        host: Mapping[str, Any] | None,
     ) -> BoundCall:
         arrays, signature, _, op = self._look_up(name, inputs, parameters)
-        return BoundCall(self._api, op, signature, arrays, inputs, out, prepared)
+        return BoundCall(self._api, op, signature, arrays, inputs, out, prepared, host)
 
     def _op(self, signature: Signature, place: Place, parameters: Mapping[str, float]) -> int:
         key = (signature.name, place, tuple(sorted(parameters.items())))

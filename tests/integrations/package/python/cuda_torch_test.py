@@ -28,11 +28,13 @@ del sys.argv[1:5]
 RMSNORM = "rmsnorm_h4096"
 GEMM = "gemm_n4096_k1024"
 DECODE = "gqa_paged_decode_h32_kv4_d128_ps16"
+PREFILL = "gqa_paged_prefill_causal_h32_kv4_d128_ps16"
 ROPE = "rope_append_h32_kv8_d128_ps16"
 
 scratch = tempfile.TemporaryDirectory()
 PACKAGE = pathlib.Path(scratch.name) / "package"
-subprocess.run([EXPORT, SOLUTIONS, "cuda", PACKAGE, CACHE, RMSNORM, GEMM, DECODE, ROPE], check=True)
+subprocess.run([EXPORT, SOLUTIONS, "cuda", PACKAGE, CACHE, RMSNORM, GEMM, DECODE, PREFILL, ROPE],
+               check=True)
 unpacked.import_from(PACKAGE, BUILD_WHEEL)
 
 import fib_kernels  # noqa: E402
@@ -145,6 +147,39 @@ class CudaTorchTest(unittest.TestCase):
             graph.replay()
             close(z, expected_rmsnorm(expected_rmsnorm(x, self.weight).bfloat16(), self.weight))
             close(attended, expected_decode(*fresh))
+
+    def test_prefill_is_planned_by_host_copies(self):
+        # Two requests, of 3 tokens after 17 and of 40 after none.
+        queries, keys = [3, 40], [20, 40]
+        pages = [-(-n // 16) for n in keys]
+        k_cache, v_cache = (torch.randn(sum(pages) + 2, 16, 4, 128, dtype=torch.bfloat16,
+                                        device="cuda") for _ in range(2))
+        q = torch.randn(sum(queries), 32, 128, dtype=torch.bfloat16, device="cuda")
+        host = {"qo_indptr": torch.tensor([0, 3, 43], dtype=torch.int32),
+                "kv_indptr": torch.tensor([0, pages[0], sum(pages)], dtype=torch.int32),
+                "kv_last_page_len": torch.tensor([n - 16 * (p - 1) for n, p in zip(keys, pages)],
+                                                 dtype=torch.int32)}
+        indices = torch.randperm(sum(pages), device="cuda").to(torch.int32)
+        arguments = (q, k_cache, v_cache, host["qo_indptr"].cuda(), host["kv_indptr"].cuda(),
+                     indices, host["kv_last_page_len"].cuda(), 128 ** -0.5)
+        self.assertIsNone(fib_kernels.choose(PREFILL, *arguments))
+        with self.assertRaises(NotImplementedError):
+            fib_kernels.apply(PREFILL, *arguments)
+        self.assertIsNotNone(fib_kernels.choose(PREFILL, *arguments, host=host))
+        output, _ = fib_kernels.apply(PREFILL, *arguments, host=host)
+        first_query = first_page = 0
+        for num_queries, num_keys, num_pages in zip(queries, keys, pages):
+            own = indices[first_page:first_page + num_pages].long()
+            k, v = (cache[own].flatten(0, 1)[:num_keys].transpose(0, 1)
+                    .repeat_interleave(8, dim=0).float() for cache in (k_cache, v_cache))
+            rows = q[first_query:first_query + num_queries].transpose(0, 1).float()
+            mask = torch.ones(num_queries, num_keys, dtype=torch.bool, device="cuda").tril(
+                num_keys - num_queries)
+            expected = torch.nn.functional.scaled_dot_product_attention(
+                rows, k, v, attn_mask=mask, scale=128 ** -0.5).transpose(0, 1)
+            close(output[first_query:first_query + num_queries], expected)
+            first_query += num_queries
+            first_page += num_pages
 
     def test_compiles(self):
         def block(x, weight):

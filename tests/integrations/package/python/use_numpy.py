@@ -18,7 +18,7 @@ import numpy as np
 from arrays import Bfloat16, aligned, bits, floats, normal, rmsnorm
 
 
-OTHER_LIBRARY = sys.argv.pop(1)
+OTHER_LIBRARY = os.path.abspath(sys.argv.pop(1))
 
 
 class NumpyTest(unittest.TestCase):
@@ -96,6 +96,24 @@ class NumpyTest(unittest.TestCase):
         # One token: the output is its value.
         np.testing.assert_array_equal(output[0], v[0, 0].repeat(2, axis=0))
         self.assertEqual((lse.shape, lse.dtype), ((1, 4), np.float32))
+
+    def test_host_copies(self):
+        name = "gqa_paged_decode_h4_kv2_d64_ps16"
+        q, k, v = normal(1, 4, 64), normal(1, 16, 2, 64), normal(1, 16, 2, 64, seed=2)
+        indptr, indices, last = (np.array(n, np.int32) for n in ([0, 1], [0], [1]))
+        arguments = (q, k, v, indptr, indices, last, 0.125)
+        for _ in range(2):
+            output, _ = fib_kernels.apply(name, *arguments, host={"kv_indptr": indptr})
+            np.testing.assert_array_equal(output[0], v[0, 0].repeat(2, axis=0))
+        self.assertIsNotNone(fib_kernels.choose(name, *arguments, host={"kv_indptr": indptr}))
+        for host, error, message in (
+                ({"q": q}, ValueError, "host copies are taken of kv_indptr.*, not of q"),
+                ({"kv_indptr": indptr[:1]}, ValueError, r"int32 of the shape \(2,\) on the CPU"),
+                ({"kv_indptr": indptr.astype(np.float32)}, ValueError, "copy of kv_indptr is to be"),
+                ({"kv_indptr": [0, 1]}, TypeError, "no argument is an array")):
+            for call in (fib_kernels.apply, fib_kernels.choose):
+                with self.subTest(message), self.assertRaisesRegex(error, message):
+                    call(name, *arguments, host=host)
 
     def test_what_speaks_dlpack(self):
         y = bits(np.zeros((3, 64)))
