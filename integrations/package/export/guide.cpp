@@ -68,6 +68,9 @@ std::string readme(const PackageSpec& spec) {
 
 Result<void> write_guide(const PackageSpec& spec, const fs::path& consumer,
                          const fs::path& package) {
+  std::error_code failed;
+  fs::create_directories((package / kProgram).parent_path(), failed);
+  if (failed) return fail(ErrorCode::kIo, failed.message(), package.string());
   FIB_CHECK(write_file_atomically(package / "README.md", readme(spec)));
   const std::string program = FIB_TRY(read_file(consumer));
   return write_file_atomically(package / kProgram, program);
