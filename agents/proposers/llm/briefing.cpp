@@ -189,6 +189,7 @@ PromptValues briefing(const ProposalRequest& request, const std::filesystem::pat
           {"contract", contract_in_words(signature)},
           {"reference", fenced("python", reference)},
           {"hardware", request.hardware},
+          {"architecture", request.architecture},
           {"parent_name", parent.solution.name},
           {"parent_files", files_in_words(editable_files(parent.solution))},
           {"headers", headers_in_words(request, abi, limits.headers_bytes)},

@@ -18,9 +18,9 @@ constexpr std::string_view kOpen = "{{", kClose = "}}";
 const std::vector<std::string_view> kSystemNames = {"target_rules"};
 const std::vector<std::string_view> kRepairNames = {"complaint"};
 const std::vector<std::string_view> kProposeNames = {
-    "signature", "op_type",     "description",  "contract",       "reference",
-    "hardware",  "parent_name", "parent_files", "headers",        "parent_outcome",
-    "tried",     "others",      "direction",    "parent_feedback"};
+    "signature",      "op_type",      "description", "contract",     "reference",
+    "hardware",       "architecture", "parent_name", "parent_files", "headers",
+    "parent_outcome", "tried",        "others",      "direction",    "parent_feedback"};
 
 Result<PromptTemplate> read_template(const std::filesystem::path& file,
                                      const std::vector<std::string_view>& names) {

@@ -5,6 +5,7 @@
 
 #include <set>
 
+#include "agents/proposers/llm/prompt.h"
 #include "tests/agents/proposers/llm/sample_request.h"
 
 namespace fib::agents {
@@ -44,6 +45,7 @@ TEST(Briefing, TellsContractParentAndPlace) {
   EXPECT_THAT(told(request, "contract"), HasSubstr("honest implementation's"));
   EXPECT_THAT(told(request, "reference"), AllOf(StartsWith("```python\n"), HasSubstr("def run")));
   EXPECT_EQ(told(request, "hardware"), "a processor of eight cores");
+  EXPECT_EQ(told(request, "architecture"), "x86_64");
   EXPECT_THAT(told(request, "parent_files"),
               AllOf(HasSubstr("```file solution.cpp\n#include <fib/cpu.h>"),
                     HasSubstr("```file tile.h"), HasSubstr("```file solution.json\n{")));
@@ -52,6 +54,13 @@ TEST(Briefing, TellsContractParentAndPlace) {
   EXPECT_EQ(told(request, "parent_feedback"), "Nothing was measured in detail.");
   EXPECT_EQ(told(request, "tried"), "Nothing yet.");
   EXPECT_EQ(told(request, "others"), "Nothing yet.");
+}
+
+TEST(Briefing, ThePromptSaysWhereItRunsAndWhatForItIsCompiled) {
+  const auto prompts = read_prompts(FIB_SOURCE_DIR "/agents/prompts/v1");
+  ASSERT_TRUE(prompts) << prompts.error().to_string();
+  EXPECT_THAT(prompts->propose.render(briefing(sample_request(), kAbi, {"faster"}, {})),
+              HasSubstr("\n\na processor of eight cores\n\nCompiled for: x86_64\n"));
 }
 
 TEST(Briefing, ShowsTheHeadersThatTheParentIncludes) {
