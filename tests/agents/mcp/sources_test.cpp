@@ -29,7 +29,9 @@ class OneSolution : public Workbench {
   Result<EvaluationReport> evaluate(const EvaluationRequest&, const ToolCall&) override {
     return EvaluationReport{};
   }
-  Result<Json> profile(const ProfileRequest&, const ToolCall&) override { return Json::object(); }
+  Result<ProfileReport> profile(const ProfileRequest&, const ToolCall&) override {
+    return ProfileReport{};
+  }
   Result<std::vector<BoardRow>> board(const std::string&) override {
     return std::vector<BoardRow>{};
   }
