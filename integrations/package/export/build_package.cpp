@@ -4,6 +4,7 @@
 
 #include "integrations/package/export/check_spec.h"
 #include "integrations/package/export/compile_package.h"
+#include "integrations/package/export/guide.h"
 #include "integrations/package/export/link.h"
 #include "integrations/package/export/manifest.h"
 #include "integrations/package/export/package_files.h"
@@ -74,6 +75,8 @@ Result<BuiltPackage> build_package(const PackageSpec& spec, const PackageBuildOp
   built.bytes = FIB_TRY(make_shared_object(table_source(package, tvm_ffi, built.manifest), package,
                                            objects.toolchain(), options, staging.path()));
   FIB_CHECK(write_build_files(package.spec, staging.path()));
+  FIB_CHECK(write_guide(package.spec, options.table_header / "tests/consumers/c/consumer.c",
+                        staging.path()));
   FIB_CHECK(
       write_shared_files(package.spec, built.manifest, sources, options.c_header, staging.path()));
   FIB_CHECK(staging.commit());

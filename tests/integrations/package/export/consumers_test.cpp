@@ -27,6 +27,16 @@ class ConsumersTest : public testing::Test {
 
   static bool has(const std::string& program) { return run("command -v " + program).code == 0; }
 
+  // The lines of a text that begin so: what it says is to be typed.
+  static std::string commands_of(const std::string& text, const std::string& indent) {
+    std::string commands;
+    std::istringstream lines(text);
+    for (std::string line; std::getline(lines, line);) {
+      if (line.starts_with(indent)) commands += line.substr(indent.size()) + "\n";
+    }
+    return commands;
+  }
+
   static inline std::unique_ptr<ScratchFolder> folder_;
   const fs::path consumers_ = kSource / "tests/consumers";
 };
@@ -35,12 +45,8 @@ class ConsumersTest : public testing::Test {
 TEST_F(ConsumersTest, AProgramInCIsBuiltAndRunAsItSays) {
   if (!has("gcc") || !has("pkg-config")) GTEST_SKIP() << "no gcc or no pkg-config";
   const std::string source = must(read_file(consumers_ / "c/consumer.c"));
-  const std::string indent = " *     ";
-  std::string commands = "set -e; PACKAGE=" + package().string() + "\n";
-  std::istringstream lines(source);
-  for (std::string line; std::getline(lines, line);) {
-    if (line.starts_with(indent)) commands += line.substr(indent.size()) + "\n";
-  }
+  const std::string commands =
+      "set -e; PACKAGE=" + package().string() + "\n" + commands_of(source, " *     ");
   ASSERT_THAT(commands, HasSubstr("gcc -std=c99 consumer.c"));
   const fs::path folder = *folder_ / "c";
   fs::create_directory(folder);
@@ -70,6 +76,18 @@ TEST_F(ConsumersTest, AProgramInCIsBuiltAndRunAsItSays) {
                                (folder / "consumer").string());
   EXPECT_NE(refused.code, 0);
   EXPECT_THAT(refused.output, HasSubstr("version `FIB_KERNELS_1' not found"));
+}
+
+// The commands of the package's own README, in its folder.
+TEST_F(ConsumersTest, TheReadmeInThePackageIsRight) {
+  if (!has("gcc") || !has("pkg-config")) GTEST_SKIP() << "no gcc or no pkg-config";
+  const std::string readme = must(read_file(package() / "README.md"));
+  EXPECT_THAT(readme, HasSubstr("- `rmsnorm_h128`\n- `argmax_v512`\n"));
+  const fs::path copy = *folder_ / "copy";
+  fs::copy(package(), copy, fs::copy_options::recursive);
+  const Finished finished = run("set -e; cd " + copy.string() + "\n" + commands_of(readme, "    "));
+  EXPECT_EQ(finished.code, 0) << finished.output;
+  EXPECT_THAT(finished.output, HasSubstr("rmsnorm_h128 by "));
 }
 
 TEST_F(ConsumersTest, ACMakeProjectFindsItByItsName) {
