@@ -34,18 +34,23 @@ std::vector<std::string_view> methods_of(Route route) {
   switch (route) {
     case Route::kCompletions:
     case Route::kChatCompletions: return {"POST"};
-    case Route::kKernels: return {"GET", "POST"};
-    default: return {"GET"};
+    case Route::kKernels: return {"GET", "HEAD", "POST"};
+    default: return {"GET", "HEAD"};
   }
+}
+
+std::string lower_case(std::string_view text) {
+  std::string lower(text);
+  std::ranges::transform(lower, lower.begin(), [](char c) {
+    return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
+  });
+  return lower;
 }
 
 // "application/json; charset=utf-8" and the like.
 bool is_json(std::string_view content_type) {
-  std::string type(content_type.substr(0, content_type.find(';')));
+  std::string type = lower_case(content_type.substr(0, content_type.find(';')));
   while (type.ends_with(' ')) type.pop_back();
-  std::ranges::transform(type, type.begin(), [](char c) {
-    return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
-  });
   return type == "application/json";
 }
 
@@ -133,10 +138,10 @@ Routes::Routes(RoutesConfig config, GenerationServices services,
     : config_(std::move(config)), services_(std::move(services)), chat_template_(chat_template) {}
 
 std::optional<ApiError> Routes::check_key(const HttpHead& head) const {
-  constexpr std::string_view kScheme = "Bearer ";
+  constexpr std::string_view kScheme = "bearer ";  // in any case, as HTTP has it
   if (config_.api_key.empty()) return std::nullopt;
   const std::string_view sent = head.authorization;
-  if (!sent.starts_with(kScheme))
+  if (lower_case(sent.substr(0, kScheme.size())) != kScheme)
     return ApiError{.status = 401,
                     .message =
                         "You didn't provide an API key. Send it in an Authorization header: "

@@ -89,7 +89,7 @@ TEST_F(Kernels, WhatIsWrongWithAnExchangeIsSaid) {
   EXPECT_EQ(client.receive().status, 415);
   HttpClient other(port());
   other.send("DELETE /fib/kernels HTTP/1.1\r\nHost: x\r\n\r\n");
-  EXPECT_EQ(other.receive().headers.at("allow"), "GET, POST");
+  EXPECT_EQ(other.receive().headers.at("allow"), "GET, HEAD, POST");
   EXPECT_EQ(asked_.size(), 2u);
 }
 

@@ -58,11 +58,14 @@ TEST_F(Abused, WrongPathsMethodsAndTypes) {
 
 TEST_F(Abused, HeadGetsNoBody) {
   start();
-  HttpClient client(port());
-  client.send("HEAD /health HTTP/1.1\r\nConnection: close\r\n\r\n");
-  const std::string answer = client.receive_until("\r\n\r\n");
-  EXPECT_NE(answer.find("405"), std::string::npos);
-  EXPECT_TRUE(client.is_at_end());
+  for (const auto& [path, status] :
+       {std::pair{"/health", "200"}, {"/metrics", "200"}, {"/v1/completions", "405"}}) {
+    HttpClient client(port());
+    client.send(std::string("HEAD ") + path + " HTTP/1.1\r\nConnection: close\r\n\r\n");
+    const std::string answer = client.receive_until("\r\n\r\n");
+    EXPECT_NE(answer.find(status), std::string::npos) << answer;
+    EXPECT_TRUE(client.is_at_end());
+  }
 }
 
 TEST_F(Abused, WrongBodies) {
@@ -140,6 +143,7 @@ TEST_F(Abused, TheKeyIsAskedFor) {
   expect_error(client.get("/v1/models", "Authorization: Basic secret\r\n"), 401, "");
   expect_error(client.get("/v1/nothing"), 401, "");  // who has no key learns nothing
   EXPECT_EQ(client.get("/v1/models", "Authorization: Bearer secret\r\n").status, 200);
+  EXPECT_EQ(client.get("/v1/models", "Authorization: bearer secret\r\n").status, 200);
   EXPECT_EQ(client.get("/health").status, 200);
   expect_error(HttpClient(port()).post(kCompletions, body), 401, "");
   EXPECT_EQ(HttpClient(port()).post(kCompletions, body, "Authorization: Bearer secret\r\n").status,
@@ -174,6 +178,26 @@ TEST_F(Abused, AFailureBeforeTheFirstTokenHasAStatusAndOneAfterItAnEvent) {
   EXPECT_EQ(events[0].at("choices")[0].at("text"), "x");
   EXPECT_NE(dump_json(events[1].at("error")).find("a kernel failed"), std::string::npos);
   expect_still_serving();
+}
+
+// Whoever looks after the server hears of it too.
+TEST_F(Abused, EachSequenceThatFailsIsToldOf) {
+  engine_options_.poison = 'x';
+  std::mutex mutex;
+  std::vector<std::string> failures;
+  on_failure_ = [&](const Error& error) {
+    const std::lock_guard lock(mutex);
+    failures.push_back(error.message);
+  };
+  start();
+  HttpClient(port()).post(kCompletions, completion("fine"));
+  HttpClient(port()).post(kCompletions, completion("xy", {{"n", 3}}));
+  server_->drain();
+  server_.reset();
+  // Of one answer's sequences those that were still under way are cancelled with the first.
+  ASSERT_GE(failures.size(), 1u);
+  EXPECT_LE(failures.size(), 3u);
+  EXPECT_NE(failures[0].find("a kernel failed"), std::string::npos);
 }
 
 TEST_F(Abused, AnEngineThatEndsFailsItsRequests) {
