@@ -35,6 +35,8 @@ class TraceBuilder {
     return {};
   }
 
+  bool is_empty() const { return trace_.requests.empty(); }
+
   Result<RequestTrace> take(const std::filesystem::path& file) {
     if (!trace_.requests.empty()) return std::move(trace_);
     return fail(ErrorCode::kInvalidInput, "there are no requests in it", file.string());
@@ -72,6 +74,10 @@ Result<RequestTrace> read_mooncake(std::string_view text, const std::filesystem:
   TraceBuilder builder(/*has_arrivals=*/true);
   for (LineReader lines(text); lines.next();) {
     const std::string where = fmt::format("{}:{}", file.string(), lines.number());
+    if (builder.is_empty() && lines.line().find_first_not_of(" \t{") == 0) {
+      return fail(ErrorCode::kInvalidInput, "is not a line of JSON", where,
+                  "is it another format's? azure and vidur are CSV");
+    }
     const Json json = FIB_TRY(parse_json(lines.line(), where));
     const JsonView row(json, where);
     const JsonView timestamp = FIB_TRY(row.at("timestamp"));

@@ -99,6 +99,8 @@ TEST_F(RequestTraceTest, DamagedRowsAreNamed) {
   expect_error(TraceFormat::kMooncake, "", "no requests");
   expect_error(TraceFormat::kMooncake, good + "{\"timestamp\":", "trace:2");
   expect_error(TraceFormat::kMooncake, good + "[]", "trace:2");
+  expect_error(TraceFormat::kMooncake, "TIMESTAMP,ContextTokens,GeneratedTokens\n",
+               "is it another format's?");
   expect_error(TraceFormat::kMooncake,
                good + R"({"timestamp":9,"input_length":3,"output_length":1})", "'hash_ids'");
   expect_error(TraceFormat::kMooncake,
