@@ -155,11 +155,13 @@ class Page {
 
   void reasons() {
     if (report_.reasons.empty()) return;
-    table_head("What came to nothing, and why", {"fate", "reason", "#candidates"});
+    table_head("What came to nothing, and why", {"fate", "reason", "#candidates", "#such as", ""});
     for (const auto& [fate, reasons] : report_.reasons) {
       for (const auto& [reason, count] : reasons) {
-        add("<tr><td>{}</td><td>{}</td>{}</tr>\n", candidate_fate_name(fate), escape_markup(reason),
-            number_cell(count));
+        const int64_t example = report_.examples.at(fate).at(reason);
+        add("<tr><td>{}</td><td>{}</td>{}{}<td>{}</td></tr>\n", candidate_fate_name(fate),
+            escape_markup(reason), number_cell(count), number_cell(link(example)),
+            escape_markup(cause_in_words(*report_.find(example))));
       }
     }
     table_end();

@@ -44,6 +44,10 @@ void rank(RunReport& report) {
 }
 
 void sort_reasons(RunReport& report) {
+  for (const CandidateRecord& candidate : report.candidates) {
+    if (candidate.fate == CandidateFate::kMeasured) continue;
+    report.examples[candidate.fate][candidate.refusal.reason] = candidate.number;
+  }
   for (const auto& [fate, reasons] : report.tally.reasons()) {
     auto& sorted = report.reasons[fate];
     sorted.assign(reasons.begin(), reasons.end());
@@ -70,6 +74,17 @@ Json reasons_to_json(const RunReport& report) {
   Json fates = Json::object();
   for (const auto& [fate, reasons] : report.tally.reasons()) {
     fates[std::string(candidate_fate_name(fate))] = reasons;
+  }
+  return fates;
+}
+
+Json examples_to_json(const RunReport& report) {
+  Json fates = Json::object();
+  for (const auto& [fate, examples] : report.examples) {
+    Json& of_fate = fates[std::string(candidate_fate_name(fate))];
+    for (const auto& [reason, number] : examples) {
+      of_fate[reason] = {{"candidate", number}, {"message", report.find(number)->refusal.message}};
+    }
   }
   return fates;
 }
@@ -151,9 +166,21 @@ Json report_to_json(const RunReport& report, size_t limit) {
           {"improvements", report.improvements},
           {"proposers", proposers_to_json(report)},
           {"reasons", reasons_to_json(report)},
+          {"examples", examples_to_json(report)},
           {"controls", report.tally.controls().to_json()},
           {"cells", cells_to_json(report)},
           {"top", top}};
+}
+
+std::string cause_in_words(const CandidateRecord& candidate) {
+  constexpr size_t kMostBytes = 160;
+  std::string cause = candidate.refusal.message;
+  std::ranges::replace(cause, '\n', ' ');
+  while (cause.ends_with(' ')) cause.pop_back();
+  if (cause.size() <= kMostBytes) return cause;
+  size_t end = kMostBytes;
+  while (end > 0 && (static_cast<unsigned char>(cause[end]) & 0xc0) == 0x80) --end;  // UTF-8
+  return cause.substr(0, end) + " ...";
 }
 
 std::string cell_in_words(const Cell& cell, const Behaviour& elite) {

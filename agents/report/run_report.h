@@ -27,6 +27,8 @@ struct RunReport {
   Tally tally;
   // Why candidates weren't measured, most frequent first.
   std::map<CandidateFate, std::vector<std::pair<std::string, int64_t>>> reasons;
+  // The latest of each, by number.
+  std::map<CandidateFate, std::map<std::string, int64_t>> examples;
   std::vector<int64_t> ranking;         // right ones with a known speedup, best first
   std::set<int64_t> improvements;       // that beat everything before them; seeds don't count
   std::map<std::string, int64_t> wins;  // improvements by proposer
@@ -46,6 +48,8 @@ Json report_to_json(const RunReport& report, size_t limit);
 
 // Right, and it is known how fast: what can be drawn and ranked.
 bool is_ranked(const CandidateRecord& candidate);
+// Why it came to nothing: what it was told, in a line of bounded length.
+std::string cause_in_words(const CandidateRecord& candidate);
 // What the elite stands for: "memory-bound, error 1e-4, 96 registers, 48 KiB shared".
 std::string cell_in_words(const Cell& cell, const Behaviour& elite);
 // "1.310x 1.280-1.340".

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <ostream>
+#include <utility>
 
 #include "integrations/cli/text.h"
 #include "signatures/base/utf8.h"
@@ -70,13 +71,15 @@ void print_proposers(const Context& context, const agents::RunReport& report) {
 }
 
 void print_reasons(const Context& context, const agents::RunReport& report) {
-  Table table({{"came to nothing"}, {"why"}});
+  Table table({{"came to nothing"}, {"", Align::kRight}, {"why"}, {"such as"}});
   for (const auto& [fate, reasons] : report.reasons) {
-    std::string counts;
+    std::string name(candidate_fate_name(fate));
     for (const auto& [reason, count] : reasons) {
-      counts += fmt::format("{}{} {}", counts.empty() ? "" : ", ", count, printable(reason));
+      const CandidateRecord& example = *report.find(report.examples.at(fate).at(reason));
+      table.add(
+          {std::exchange(name, ""), std::to_string(count), printable(reason),
+           fmt::format("#{}: {}", example.number, printable(agents::cause_in_words(example)))});
     }
-    table.add({std::string(candidate_fate_name(fate)), counts});
   }
   table.print(context.out, context.out_style, "  ");
 }

@@ -93,7 +93,7 @@ TEST_F(AgentRecords, ShowsARun) {
   EXPECT_THAT(text, HasSubstr("#3 1.500x 1.450-1.550, confirmed  rows"));
   EXPECT_THAT(
       text, HasSubstr("  tune          3        0          1       1     0         1          1"));
-  EXPECT_THAT(text, HasSubstr("  failed           1 compile-error\n"));
+  EXPECT_THAT(text, HasSubstr("  failed           1  compile-error  #2: that is why\n"));
   EXPECT_THAT(text, HasSubstr("compute-bound, error 1e-4, 2.93 KiB of code"));
   EXPECT_THAT(text, HasSubstr("         #5  1.300x 1.250-1.350             llm       #1\n"));
   EXPECT_THAT(text, Not(HasSubstr("TILE 64"))) << "the third";

@@ -45,6 +45,25 @@ TEST(RunReport, TheMostFrequentReasonComesFirst) {
               ElementsAre(Pair("c", 3), Pair("b", 2), Pair("a", 1)));
 }
 
+TEST(RunReport, HasAnExampleOfEachReason) {
+  std::vector<CandidateRecord> candidates;
+  for (const char* reason : {"crash", "crash", "path"}) {
+    const auto number = static_cast<int64_t>(candidates.size());
+    candidates.push_back(ended(made_up(number, "exec", {}), CandidateFate::kRefused, reason));
+    candidates.back().refusal.message = "exited;\nit printed " + std::to_string(number) + "\n";
+  }
+  const RunReport report = make_report(made_up_run(), candidates);
+  EXPECT_THAT(report.examples.at(CandidateFate::kRefused),
+              ElementsAre(Pair("crash", 1), Pair("path", 2)));
+  EXPECT_EQ(cause_in_words(*report.find(1)), "exited; it printed 1");
+  EXPECT_EQ(report.tally.proposers().at("exec").last_refusal, candidates[2].refusal);
+  const Json crash = report_to_json(report, 1).at("examples").at("refused").at("crash");
+  EXPECT_EQ(crash, Json({{"candidate", 1}, {"message", "exited;\nit printed 1\n"}}));
+
+  candidates[0].refusal.message = std::string(159, 'x') + "\u00e9 and so on";
+  EXPECT_EQ(cause_in_words(candidates[0]), std::string(159, 'x') + " ...");
+}
+
 TEST(RunReport, HasTheFastestOfEachCell) {
   const RunReport report = made_up_report();
   ASSERT_EQ(report.cells.size(), 2u);
