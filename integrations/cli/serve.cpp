@@ -10,12 +10,14 @@
 
 #include "integrations/cli/capture_options.h"
 #include "integrations/cli/commands.h"
+#include "integrations/cli/failure_log.h"
 #include "integrations/cli/interrupt.h"
 #include "integrations/cli/serving_options.h"
 #include "integrations/cli/units.h"
 #include "integrations/package/call_times.h"
 #include "integrations/package/package_swap.h"
 #include "integrations/serving/http/server.h"
+#include "signatures/base/text_file.h"
 
 namespace fib {
 namespace {
@@ -30,7 +32,7 @@ struct ServeArgs {
   std::string host = "127.0.0.1";
   uint16_t port = 8000;
   int http_threads = 2;
-  std::string api_key, model_name;
+  std::string api_key, api_key_file, model_name;
   size_t max_queued = 1024;
 };
 
@@ -43,6 +45,17 @@ GenerationDefaults defaults_of(const ModelExecutor& executor, size_t max_queued)
           .vocab_size = config.vocab_size,
           .context_length = std::min(limits.max_positions, limits.num_pages * limits.page_size),
           .max_queued = max_queued};
+}
+
+// Empty: none is asked for. A file keeps it out of the process list.
+Result<std::string> read_api_key(const ServeArgs& args) {
+  if (args.api_key_file.empty()) return args.api_key;
+  std::string key = FIB_TRY(read_text_file(args.api_key_file));
+  while (key.ends_with('\n') || key.ends_with('\r')) key.pop_back();
+  if (key.empty() || key.find_first_of(" \t\r\n") != std::string::npos) {
+    return fail(ErrorCode::kInvalidInput, "is not one line with a key", args.api_key_file);
+  }
+  return key;
 }
 
 void announce(const Context& context, const ServingStack& stack, const Server& server) {
@@ -133,6 +146,7 @@ Result<void> check_chats(const Context& context, const Result<ChatTemplate>& cha
 }
 
 Result<int> serve(const Context& context, const ServeArgs& args) {
+  const std::string api_key = FIB_TRY(read_api_key(args));
   const ServingStack stack = FIB_TRY(open_serving(context, args.serving));
   const Tokenizer tokenizer = FIB_TRY(Tokenizer::open(stack.folder));
   const Result<ChatTemplate> chat_template = ChatTemplate::open(stack.folder);
@@ -148,12 +162,13 @@ Result<int> serve(const Context& context, const ServeArgs& args) {
   PackageSwap swap(dispatch, {.house = house_dispatch_options(context),
                               .unpack_folder = unpack_folder(context),
                               .wake = [&engine] { engine->wake(); }});
+  FailureLog failures(context.err);
   const auto now = std::chrono::system_clock::now().time_since_epoch();
   const auto server = FIB_TRY(Server::start(
       {.host = args.host,
        .port = args.port,
        .threads = args.http_threads,
-       .api_key = args.api_key,
+       .api_key = api_key,
        .model_id = args.model_name.empty() ? stack.model_id : args.model_name,
        .created_s = std::chrono::duration_cast<std::chrono::seconds>(now).count(),
        .seed = std::random_device{}()},
@@ -175,7 +190,8 @@ Result<int> serve(const Context& context, const ServeArgs& args) {
              return all;
            },
        .kernels = {.status = [&dispatch] { return dispatch.status(); },
-                   .begin_swap = [&swap](const std::string& path) { return swap.begin(path); }}}));
+                   .begin_swap = [&swap](const std::string& path) { return swap.begin(path); }},
+       .on_failure = [&failures](const Error& error) { failures.note(error); }}));
   const InterruptGuard interrupt;
   announce(context, stack, *server);
   HealthLog health(context, *engine);
@@ -185,6 +201,7 @@ Result<int> serve(const Context& context, const ServeArgs& args) {
     std::this_thread::sleep_for(kSignalPatience);
     health.look();
     swaps.look();
+    failures.look(std::chrono::steady_clock::now());
     if (!capture || std::chrono::steady_clock::now() < next_write) continue;
     // A full disk is no reason to stop serving.
     if (const auto written = capture->write(); !written) {
@@ -195,6 +212,7 @@ Result<int> serve(const Context& context, const ServeArgs& args) {
   context.err << "draining; a second signal ends it at once\n";
   server->drain();
   engine->drain();
+  failures.finish();
   if (capture) FIB_CHECK(finish_capture(context, *capture, args.capture));
   health.look();
   return health.is_device_lost() ? kExitEnvironment : kExitPassed;
@@ -216,7 +234,13 @@ void add_serve_command(CLI::App& app, Action& action) {
   command->add_option("--host", args->host, "Address to listen on")->capture_default_str();
   command->add_option("--port", args->port, "0: any that is free")->capture_default_str();
   command->add_option("--api-key", args->api_key, "Clients must send it as their bearer token")
-      ->type_name("KEY");
+      ->type_name("KEY")
+      ->check(CLI::Validator(
+          [](const std::string& key) { return key.empty() ? "an empty key is none" : ""; }, ""));
+  command->add_option("--api-key-file", args->api_key_file, "The same, from a file's one line")
+      ->type_name("FILE")
+      ->check(CLI::ExistingFile)
+      ->excludes("--api-key");
   command->add_option("--served-model-name", args->model_name, "What clients call the model")
       ->type_name("NAME");
   command->add_option("--max-queued", args->max_queued, "Waiting requests; more get 429")
@@ -229,6 +253,7 @@ void add_serve_command(CLI::App& app, Action& action) {
       "Serves /v1/completions, /v1/chat/completions, /v1/models, /health, /metrics and "
       "/fib/kernels.\n"
       "SIGTERM or Ctrl-C: refuses new requests, finishes those under way, ends.\n"
+      "What --capture records is written once a minute and at the end.\n"
       "Examples:\n"
       "  fib serve\n"
       "  fib serve ~/models/Qwen3-30B-A3B --target cuda --prefill layered --port 8080\n"

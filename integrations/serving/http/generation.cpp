@@ -164,6 +164,7 @@ void Generation::take_end(Choice& choice, const Event& event) {
   services_.metrics.sequence_ended(
       choice.finish_reason.empty() ? finish_reason_name(event.reason) : choice.finish_reason,
       {.queue_s = event.usage.queued_ns * 1e-9, .total_s = seconds(event.time - submitted_)});
+  if (event.error && services_.on_failure) services_.on_failure(*event.error);
   if (is_closed_) return;
   if (choice.finish_reason.empty()) {
     if (event.reason == FinishReason::kError)

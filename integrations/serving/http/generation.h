@@ -35,12 +35,16 @@ class LiveSequences {
   int count_ = 0;
 };
 
+// Hears of each sequence that the engine ends with an error; from the server's threads.
+using FailureListener = std::function<void(const Error&)>;
+
 // What generations use; outlives them.
 struct GenerationServices {
   Engine& engine;
   const Tokenizer& tokenizer;
   Metrics& metrics;
   std::shared_ptr<LiveSequences> live;
+  FailureListener on_failure;  // may be empty
 };
 
 HttpReply error_reply(const ApiError& error);

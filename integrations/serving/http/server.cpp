@@ -19,7 +19,8 @@ struct Server::Impl {
                {.engine = model.engine,
                 .tokenizer = model.tokenizer,
                 .metrics = metrics,
-                .live = live},
+                .live = live,
+                .on_failure = model.on_failure},
                model.chat_template) {}
 
   const std::shared_ptr<LiveSequences> live = std::make_shared<LiveSequences>();

@@ -3,6 +3,7 @@
 // The OpenAI-compatible HTTP server in front of an Engine.
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -34,6 +35,7 @@ struct ServedModel {  // what it refers to outlives the server
   GenerationDefaults defaults;
   SignatureTimes signature_times;  // for /metrics; may be empty
   KernelControl kernels;           // for /fib/kernels
+  std::function<void(const Error&)> on_failure;  // see FailureListener; may be empty
 };
 
 class Server {

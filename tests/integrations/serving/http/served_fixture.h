@@ -7,6 +7,7 @@
 #include <memory>
 #include <string>
 
+#include "integrations/serving/http/generation.h"
 #include "integrations/serving/http/server.h"
 #include "tests/integrations/serving/http/byte_model.h"
 #include "tests/integrations/serving/http/fake_engine.h"
@@ -21,6 +22,7 @@ class Served : public ::testing::Test {
   ServerConfig config_{.port = 0, .model_id = "org/m", .created_s = 1700000000};
   SignatureTimes signature_times_;
   KernelControl kernels_;
+  FailureListener on_failure_;
   ByteModel model_;
 
   void start() {
@@ -30,7 +32,8 @@ class Served : public ::testing::Test {
                                           .chat_template = model_.chat_template(),
                                           .defaults = model_.defaults(),
                                           .signature_times = signature_times_,
-                                          .kernels = kernels_});
+                                          .kernels = kernels_,
+                                          .on_failure = on_failure_});
     ASSERT_TRUE(server) << server.error().to_string();
     server_ = std::move(*server);
   }
