@@ -11,6 +11,7 @@
 #include "integrations/cli/capture_options.h"
 #include "integrations/cli/commands.h"
 #include "integrations/cli/interrupt.h"
+#include "integrations/cli/number_checks.h"
 #include "integrations/cli/serving_options.h"
 #include "integrations/cli/traffic_options.h"
 #include "integrations/serving/traffic/endpoint.h"
@@ -54,8 +55,30 @@ ReplayReport run_replay(const Context& context, const ReplayArgs& args, const Tr
            }});
 }
 
+// How the requests were served, as far as it is known here.
+Json describe_serving(const ServingArgs& args, const ServingStack& stack) {
+  const ServingDeviceInfo& device = stack.device->info();
+  const ExecutorLimits& limits = stack.executor->limits();
+  const EngineConfig& config = stack.engine_config;
+  const bool is_layered = config.prefill == PrefillPolicy::kLayered && limits.is_moe;
+  return {{"target", device.target},
+          {"device", device.name},
+          {"threads", device.threads > 0 ? Json(device.threads) : Json()},
+          {"kernels", args.kernels.empty() ? "default" : args.kernels},
+          {"load_format", args.load_format},
+          {"prefill", is_layered ? "layered" : "chunked"},
+          {is_layered ? "cohort_tokens" : "chunk_tokens",
+           is_layered ? config.cohort_tokens : config.chunk_tokens},
+          {"max_batch", config.max_decode_rows},
+          {"max_model_len", limits.max_positions},
+          {"kv_cache_tokens", int64_t{limits.num_pages} * limits.page_size},
+          {"has_prefix_cache", config.has_prefix_cache},
+          {"has_graphs", device.target == "cuda" && !args.has_no_graphs}};
+}
+
 Result<int> print_report(const Context& context, const ReplayArgs& args, const Traffic& traffic,
-                         const std::string& model, const ReplayReport& report) {
+                         const std::string& model, const ReplayReport& report,
+                         const Json& serving) {
   const std::string title = fmt::format("{}: {}", model, describe(args.traffic));
   if (!args.plot.empty()) FIB_CHECK(write_file_atomically(args.plot, plot_report(report, title)));
   if (context.json()) {
@@ -64,6 +87,16 @@ Result<int> print_report(const Context& context, const ReplayArgs& args, const T
                  {"rate_scale", args.traffic.rate_scale},
                  {"rate_per_s", args.traffic.rate ? Json(*args.traffic.rate) : Json()},
                  {"length_scale", args.traffic.length_scale},
+                 {"first_request", args.traffic.first_request},
+                 {"corpus", args.traffic.corpus.empty()
+                                ? Json()
+                                : Json(std::filesystem::path(args.traffic.corpus)
+                                           .filename()
+                                           .string())},
+                 {"temperature", args.traffic.temperature},
+                 {"seed", args.traffic.seed},
+                 {"endpoint", args.endpoint.empty() ? Json() : Json(args.endpoint)},
+                 {"serving", serving},
                  {"requests_cut", traffic.num_cut()}};
     json.update(report_to_json(report));
     print_json(context, json);
@@ -101,7 +134,8 @@ Result<int> replay_in_process(const Context& context, const ReplayArgs& args) {
   const ReplayReport report = run_replay(context, args, traffic, sink, [&]() -> EngineCounters {
     return {engine->stats(), experts.read()};
   });
-  const int code = FIB_TRY(print_report(context, args, traffic, stack.model_id, report));
+  const int code = FIB_TRY(print_report(context, args, traffic, stack.model_id, report,
+                                        describe_serving(args.serving, stack)));
   context.out.flush();
   if (capture) FIB_CHECK(finish_capture(context, *capture, args.capture));
   return code;
@@ -123,7 +157,7 @@ Result<int> replay_to_endpoint(const Context& context, const ReplayArgs& args) {
                                   .api_key = args.api_key,
                                   .model = args.served_model}));
   const ReplayReport report = run_replay(context, args, traffic, *sink, {});
-  return print_report(context, args, traffic, sink->model(), report);
+  return print_report(context, args, traffic, sink->model(), report, {});
 }
 
 Result<int> run(const Context& context, const ReplayArgs& args) {
@@ -133,18 +167,22 @@ Result<int> run(const Context& context, const ReplayArgs& args) {
 
 void add_replay_traffic_options(CLI::App& command, TrafficArgs& args) {
   add_traffic_options(command, args);
-  command.add_option("--requests", args.num_requests, "How many to send; default: all");
+  command.add_option("--requests", args.num_requests, "How many to send; default: all")
+      ->check(CLI::PositiveNumber);
   command.add_option("--warm-up", args.num_warm_up, "Of these the first, which no figure counts")
+      ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
 }
 
 void add_report_options(CLI::App& command, ReplayArgs& args) {
   command.add_option("--slo-ttft", args.slo_ttft_ms, "A good request's first token comes within")
       ->type_name("MS")
+      ->check(number_above(0.0))
       ->capture_default_str();
   command
       .add_option("--slo-tbt", args.slo_tbt_ms, "and 99 % of its gaps between tokens are within")
       ->type_name("MS")
+      ->check(number_above(0.0))
       ->capture_default_str();
   command.add_option("--plot", args.plot, "An SVG with the distributions of TTFT and TBT")
       ->type_name("FILE");

@@ -4,6 +4,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include "integrations/cli/number_checks.h"
 #include "integrations/serving/tokenizer/tokenizer.h"
 #include "signatures/base/text_file.h"
 
@@ -31,15 +32,19 @@ void add_traffic_options(CLI::App& command, TrafficArgs& args) {
       ->required()
       ->check(CLI::IsMember({"mooncake", "azure", "vidur"}));
   command.add_option("--rate-scale", args.rate_scale, "2: arrivals twice as fast as in the trace")
+      ->check(number_above(0.0))
       ->capture_default_str();
   command
       .add_option("--rate", args.rate, "Requests a second, drawn (Poisson) in place of the trace's")
+      ->check(number_above(0.0))
       ->excludes("--rate-scale");
   command
       .add_option("--scale-lengths", args.length_scale,
                   "Of prompts, answers and shared prefixes; 0.25: a quarter as long")
+      ->check(number_above(0.0))
       ->capture_default_str();
   command.add_option("--first", args.first_request, "Requests of the trace to skip")
+      ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   command
       .add_option("--corpus", args.corpus,
@@ -47,9 +52,10 @@ void add_traffic_options(CLI::App& command, TrafficArgs& args) {
       ->check(CLI::ExistingFile)
       ->type_name("FILE");
   command.add_option("--temperature", args.temperature, "Of the sampling")
-      ->check(CLI::Range(0.0, 2.0))
+      ->check(number_from(0.0, 2.0))
       ->capture_default_str();
   command.add_option("--seed", args.seed, "Of prompts, arrivals and sampling")
+      ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
 }
 

@@ -35,6 +35,13 @@ TEST_F(ReplayUser, WhatIsWrongIsSaidBeforeAModelIsLoaded) {
   expect(
       {"replay", "--trace", "trace.csv", "--format", "azure", "--rate", "2", "--rate-scale", "2"},
       2, "--rate");
+  expect({"replay", "--trace", "trace.csv", "--format", "mooncake"}, 2, "another format's");
+  for (const auto& [option, value] :
+       {std::pair{"--requests", "0"}, {"--warm-up", "-1"}, {"--first", "-1"}, {"--seed", "-1"},
+        {"--slo-ttft", "-1"}, {"--slo-tbt", "nan"}, {"--temperature", "nan"}, {"--rate", "0"},
+        {"--rate-scale", "inf"}, {"--scale-lengths", "0"}}) {
+    expect({"replay", "--trace", "trace.csv", "--format", "azure", option, value}, 2, option);
+  }
   write("bad.csv", "TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:17:03,x,1\n");
   expect({"replay", "--trace", "bad.csv", "--format", "azure"}, 2, "bad.csv:2: ContextTokens");
   const std::vector<std::string> azure = {"replay", "--trace", "trace.csv", "--format", "azure"};
@@ -61,6 +68,16 @@ TEST_F(ReplayUser, ReplaysAndCaptures) {
   EXPECT_EQ(report["output_tokens"], 24);
   EXPECT_EQ(report["input_tokens"], 320);
   EXPECT_GT(report["engine"]["experts"]["bytes"], 0.0);
+  // How it came about, so that the figures can be had again.
+  EXPECT_EQ(report["seed"], 1);
+  EXPECT_EQ(report["temperature"], 0.0);
+  EXPECT_EQ(report["corpus"], "corpus.txt");
+  EXPECT_TRUE(report["endpoint"].is_null());
+  EXPECT_EQ(report["serving"]["target"], "cpu");
+  EXPECT_GT(report["serving"]["threads"], 0);
+  EXPECT_EQ(report["serving"]["prefill"], "chunked");
+  EXPECT_EQ(report["serving"]["chunk_tokens"], 512);
+  EXPECT_EQ(report["serving"]["kernels"], "default");
   EXPECT_TRUE(std::filesystem::exists(folder_ / "plot.svg"));
 
   const Finished validated = fib({"workload", "validate", "traffic"});
