@@ -106,12 +106,15 @@ Result<ServingStack> open_serving(const Context& context, const ServingArgs& arg
   stack.folder = FIB_TRY(find_model(context, args.model));
   stack.model_id = fs::weakly_canonical(stack.folder).filename().string();
   const ExecutorOptions options = FIB_TRY(executor_options(args));
+  const ModelConfig config = FIB_TRY(read_model_config(stack.folder));
+  if (args.prefill == "layered" && !config.is_moe()) {
+    context.err << "--prefill layered: chunked, since the model is dense\n";
+  }
   ProgressLine progress(context.err, context.interactivity);
   progress.show("opening " + args.target);
   stack.device = args.target == "cpu" ? FIB_TRY(open_cpu_device(args.threads))
                                       : FIB_TRY(open_cuda_device(args.device,
                                                                   args.step_timeout_s));
-  const ModelConfig config = FIB_TRY(read_model_config(stack.folder));
   ServingKernels kernels = FIB_TRY(open_serving_kernels(
       context, *stack.device,
       {.kernels = args.kernels,
