@@ -194,9 +194,10 @@ std::string describe(const CellRatio& ratio) {
   if (ratio.chained > 0) text += ", through other solutions";
   const int wins = ratio.confirmed_wins + ratio.unconfirmed_wins;
   if (wins == 0) return text;
-  if (ratio.unconfirmed_wins == 0) return text + ", confirmed";
   if (ratio.confirmed_wins == 0) return text + ", not confirmed";
-  return text + fmt::format(", {} of {} wins confirmed", ratio.confirmed_wins, wins);
+  const size_t measured = ratio.workloads.size();
+  if (static_cast<size_t>(ratio.confirmed_wins) == measured) return text + ", confirmed";
+  return text + fmt::format(", {} of {} confirmed", ratio.confirmed_wins, measured);
 }
 
 std::vector<std::string> explain(const Contest& contest, const ContestRules& rules) {

@@ -65,6 +65,19 @@ TEST(Winners, WhatIsNotAGainDoesntWin) {
   }
 }
 
+// One clear win and two workloads on which nothing could be told: the mean is of all three, what
+// was confirmed is of one.
+TEST(Winners, WhatIsConfirmedIsCountedInWorkloads) {
+  const Evidence given = evidence()
+                             .pair({"mine", "rows", 6, 1.6})
+                             .pair({"mine", "rows", 7, 1.4, 0.6})
+                             .pair({"mine", "rows", 8, 1.5, 0.7});
+  EXPECT_EQ(given.choose(), "CPU_A: batch_size 5..8 -> mine");
+  EXPECT_NE(given.reason("mine").find("on 3 workloads, 1 of 3 confirmed: chosen"),
+            std::string::npos)
+      << given.reason("mine");
+}
+
 TEST(Winners, PoliciesAskForMoreOrLess) {
   const WinnerOptions fastest{.policy = WinnerPolicy::kFastest};
   const WinnerOptions conservative{.policy = WinnerPolicy::kConservative};
@@ -76,9 +89,10 @@ TEST(Winners, PoliciesAskForMoreOrLess) {
   const Evidence mixed = evidence().pair({"mine", "rows", 7, 1.6}).pair({"mine", "rows", 8, 0.95});
   EXPECT_EQ(mixed.choose(), "CPU_A: batch_size 5..8 -> mine");
   EXPECT_EQ(mixed.choose(conservative), "");
-  EXPECT_EQ(mixed.reason("mine", conservative),
-            "1.23x [1.21, 1.25] on 2 workloads (0.95x on w8), confirmed: 2 % are not certain on "
-            "every workload: 0.93x at least");
+  EXPECT_EQ(
+      mixed.reason("mine", conservative),
+      "1.23x [1.21, 1.25] on 2 workloads (0.95x on w8), 1 of 2 confirmed: 2 % are not certain on "
+      "every workload: 0.93x at least");
 
   // Not measured where another was.
   const Evidence partly =
