@@ -35,6 +35,8 @@ Result<void> check_options(const ExportArgs& args) {
       {!args.model.empty(), "--model", "package"},
       {!args.architectures.empty(), "--arch", "package"},
       {!args.cpu_levels.empty(), "--cpu-level", "package"},
+      {!args.name.empty(), "--name", "package"},
+      {!args.version.empty(), "--version", "package"},
       {args.has_archive, "--archive", "package"},
       {args.has_wheel, "--wheel", "package"},
   };
@@ -106,10 +108,18 @@ void add_package_options(CLI::App& command, ExportArgs& args) {
       ->type_name("SM");
   command
       .add_option("--cpu-level", args.cpu_levels,
-                  "Host code for these processors (repeatable): native (default), x86-64-v3, "
-                  "x86-64-v4, x86-64-v4-bf16, x86-64-v4-amx, portable (these four), none")
+                  "Host code for these processors (repeatable): native, x86-64-v3, x86-64-v4, "
+                  "x86-64-v4-bf16, x86-64-v4-amx, portable (these four), none; default: native, "
+                  "with --archive or --wheel portable")
       ->allow_extra_args(false)
       ->type_name("LEVEL");
+  command.add_option("--name", args.name, "The package's name; default: fib-kernels")
+      ->type_name("TEXT");
+  command
+      .add_option("--version", args.version,
+                  "The package's version; default: the day of the newest evidence and a hash of "
+                  "what is in it, as 2026.11.22+3f9a12c0")
+      ->type_name("TEXT");
   command.add_flag("--archive", args.has_archive, "OUT.tar.zst as well");
   command.add_flag("--wheel", args.has_wheel, "A Python wheel beside OUT as well");
 }

@@ -26,6 +26,7 @@ struct ExportArgs {
   bool is_house = false;
   bool is_explained = false;
   // A package.
+  std::string name, version;  // empty: the usual name, a version made of what is in it
   std::vector<std::string> architectures, cpu_levels;
   bool has_archive = false, has_wheel = false;
   // A dataset.

@@ -1,11 +1,9 @@
 // fib export --format package: kernels that engines load.
 
-#include <fmt/chrono.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <ctime>
 #include <ostream>
 
 #include "integrations/cli/export_options.h"
@@ -28,19 +26,12 @@ struct ExportedPackage {
   fs::path archive, wheel;  // empty: not asked for
 };
 
-// "2026.11.22".
-std::string version_of_today() {
-  const std::time_t now = std::time(nullptr);
-  std::tm local{};
-  localtime_r(&now, &local);
-  return fmt::format("{:%Y.%m.%d}", local);
-}
-
-PackageSpec spec_of(const ExportSelection& selection) {
-  PackageSpec spec{.version = version_of_today(),
+PackageSpec spec_of(const ExportArgs& args, const ExportSelection& selection) {
+  PackageSpec spec{.version = args.version,
                    .cuda_architectures = selection.architectures,
                    .cpu_levels = selection.cpu_levels,
                    .created_from = selection.origin};
+  if (!args.name.empty()) spec.name = args.name;
   for (const Winners& one : selection.winners) spec.signatures.push_back(one.packaged);
   return spec;
 }
@@ -50,7 +41,8 @@ fs::path folder_of(const ExportArgs& args) {
   return args.folder.has_filename() ? args.folder : args.folder.parent_path();
 }
 
-Result<ExportedPackage> build(const Context& context, const ExportArgs& args, const PackageSpec& spec) {
+Result<ExportedPackage> build(const Context& context, const ExportArgs& args,
+                              const PackageSpec& spec) {
   const PackageBuildOptions options = FIB_TRY(package_build_options(context));
   const fs::path folder = folder_of(args);
   ProgressLine progress(context.err, context.interactivity);
@@ -95,7 +87,8 @@ void print_package(const Context& context, const ExportArgs& args, const ExportS
                    const ExportedPackage& exported) {
   const size_t measured = selection.buckets_measured();
   context.out << fmt::format(
-      "{}: {} for {}, {}\n", context.out_style.bold(folder_of(args).string()),
+      "{}: version {}, {} for {}, {}\n", context.out_style.bold(folder_of(args).string()),
+      exported.package.version,
       counted(static_cast<int64_t>(selection.winners.size()), "signature"), platforms(selection),
       format_bytes(static_cast<double>(exported.package.bytes)));
   if (measured > 0) {
@@ -164,7 +157,7 @@ Result<int> export_package(const Context& context, const ExportArgs& args) {
     if (context.json()) print_json(context, selection_to_json(args, selection));
     return kExitPassed;
   }
-  const ExportedPackage exported = FIB_TRY(build(context, args, spec_of(selection)));
+  const ExportedPackage exported = FIB_TRY(build(context, args, spec_of(args, selection)));
   if (!context.json()) {
     print_notes(context, exported.package.notes);
     if (!args.is_explained) print_winners(context, selection);
@@ -173,6 +166,7 @@ Result<int> export_package(const Context& context, const ExportArgs& args) {
   }
   Json document = selection_to_json(args, selection);
   document["folder"] = folder_of(args).string();
+  document["version"] = exported.package.version;
   document["bytes"] = exported.package.bytes;
   if (!exported.archive.empty()) document["archive"] = exported.archive.string();
   if (!exported.wheel.empty()) document["wheel"] = exported.wheel.string();

@@ -9,11 +9,13 @@
 
 #include "integrations/cli/export_options.h"
 #include "integrations/cli/serving_options.h"
+#include "integrations/package/export/evidence_origin.h"
 #include "integrations/package/export/store_evidence.h"
 #include "integrations/package/house_solutions.h"
 #include "integrations/package/signature_request.h"
 #include "integrations/serving/model/blocks.h"
 #include "integrations/serving/model/model_config.h"
+#include "runners/cpu/host_cpu.h"
 
 namespace fib {
 
@@ -29,9 +31,13 @@ WinnerPolicy policy_of(const std::string& name) {
   return name == "fastest" ? WinnerPolicy::kFastest : WinnerPolicy::kConfirmed;
 }
 
+// What is packed is for other machines than this one.
 std::vector<std::string> levels_of(const ExportArgs& args) {
-  if (args.cpu_levels.empty()) return {"native"};
   std::vector<std::string> levels;
+  if (args.cpu_levels.empty()) {
+    if (!args.has_archive && !args.has_wheel) return {"native"};
+    levels.assign(std::begin(kPortableLevels), std::end(kPortableLevels));
+  }
   for (const std::string& level : args.cpu_levels) {
     if (level == kPortable) {
       levels.insert(levels.end(), std::begin(kPortableLevels), std::end(kPortableLevels));
@@ -143,11 +149,21 @@ class Selector {
     auto winners = select_winners(
         input, {.policy = policy_of(args_.policy), .min_gain = args_.min_gain, .only = args_.only});
     if (winners) {
+      if (evidence_ != nullptr) FIB_CHECK(check_origins_of(*winners));
       selection_.winners.push_back(*std::move(winners));
     } else if (is_asked_for_by_name()) {
       return fail(winners.error());
     } else {
       selection_.notes.push_back(winners.error().to_string());
+    }
+    return {};
+  }
+
+  Result<void> check_origins_of(Winners& winners) {
+    for (std::string& note : FIB_TRY(check_origins(
+             winners,
+             {.store = evidence_->store(), .abi = context_.home.abi(), .host = describe_host()}))) {
+      selection_.notes.push_back(std::move(note));
     }
     return {};
   }

@@ -8,6 +8,7 @@
 #include "runners/cpu/cpu_build.h"
 #include "runners/cpu/cpu_session.h"
 #include "runners/cpu/host_cpu.h"
+#include "runners/worker/header_digests.h"
 
 namespace fib {
 namespace {
@@ -68,6 +69,9 @@ class CpuRunner : public Runner {
     if (!device_) {
       device_ = host_device(options_.cache_folder);
       if (toolchain_) device_->libraries.emplace_back("compiler", toolchain_->version);
+      if (const auto digests = header_digests(options_.include_folder, "cpu")) {
+        device_->libraries.emplace_back(kHeadersLibrary, header_digests_text(*digests));
+      }
     }
     return *device_;
   }

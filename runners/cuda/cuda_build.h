@@ -39,6 +39,8 @@ class CudaBuilder {
   // The harness's own kernels for an architecture, as a device binary.
   Result<std::string> harness_kernels(const std::string& architecture);
 
+  const std::string& nvrtc_version() const { return nvrtc_version_; }
+
  private:
   CudaBuilder(CudaBuilderOptions options, Toolchain toolchain, BuildCache cache,
               NvrtcFarmOptions farm);

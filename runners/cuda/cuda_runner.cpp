@@ -9,6 +9,7 @@
 #include "runners/cuda/cuda_planner.h"
 #include "runners/cuda/cuda_session.h"
 #include "runners/cuda/device_probe.h"
+#include "runners/worker/header_digests.h"
 
 namespace fib {
 namespace {
@@ -69,7 +70,7 @@ class CudaRunner : public Runner {
     const Result<Probe>& probed = probe();
     if (!probed) return devices;
     for (const Json& device : probed->answer.at("devices")) {
-      devices.push_back(device_info_from_json(device));
+      devices.push_back(describe(device));
     }
     return devices;
   }
@@ -89,7 +90,7 @@ class CudaRunner : public Runner {
     const Json& device = devices.at(static_cast<size_t>(index));
     CudaSessionOptions session{.worker_executable = options_.runner.worker_executable,
                                .worker_environment = options_.worker_environment,
-                               .device = device_info_from_json(device),
+                               .device = describe(device),
                                .plan_device = plan_device_from_json(device)};
     session.harness_cubin =
         FIB_TRY(FIB_TRY(builder())->harness_kernels(session.device.architecture));
@@ -105,6 +106,15 @@ class CudaRunner : public Runner {
   }
 
  private:
+  // A card of the probe's answer, with what code for it is made of.
+  DeviceInfo describe(const Json& device) const {
+    DeviceInfo info = device_info_from_json(device);
+    if (const auto digests = header_digests(options_.runner.include_folder, "cuda")) {
+      info.libraries.emplace_back(kHeadersLibrary, header_digests_text(*digests));
+    }
+    return info;
+  }
+
   // Asked once a process: cards don't come and go.
   const Result<Probe>& probe() const {
     const std::lock_guard lock(mutex_);

@@ -35,7 +35,8 @@ TEST_F(Export, ExplainsWithoutBuilding) {
             "    mine: 1.40x [1.38, 1.42] on 1 workload, confirmed: chosen\n"
             "  batch_size 65..128: the fallback\n"
             "    mine: 0.80x [0.78, 0.82] on 1 workload: slower than the fallback "
-            "'rmsnorm-rows'\n");
+            "'rmsnorm-rows'\n"
+            "    measured before verdicts told which fib headers they are of: verdicts 1, 2\n");
   EXPECT_EQ(finished.err, "");
 
   const Json document = fib_json({"export", "--explain", "--min-gain", "0.45"});
@@ -57,7 +58,9 @@ TEST_F(Export, BuildsAPackage) {
   ASSERT_EQ(finished.code, 0) << finished.out << finished.err;
   EXPECT_HAS(finished.out, "rmsnorm_h64  TEST_CPU\n  batch_size 3..8  mine: 1.45x");
   EXPECT_HAS(finished.out, "confirmed over rmsnorm-rows");
-  EXPECT_HAS(finished.out, "1 signature for native, ");
+  EXPECT_HAS(finished.out, "version 2026.11.22+");
+  EXPECT_HAS(finished.out, "1 signature for x86-64-v4-amx, x86-64-v4-bf16, x86-64-v4, x86-64-v3, ")
+      << "what is packed is for other machines";
   EXPECT_HAS(finished.out, "winners in 2 of 3 measured buckets");
   EXPECT_HAS(finished.out, "\nkernels.tar.zst\n");
   EXPECT_HAS(finished.out, ".whl\n");
@@ -74,10 +77,24 @@ TEST_F(Export, BuildsAPackage) {
   // Again, in its place, without winners.
   const Json house = fib_json({"export", "kernels/", "--house", "--signature", "rmsnorm_h64"});
   EXPECT_EQ(house.at("buckets_won"), 0);
+  EXPECT_EQ(house.at("cpu_levels"), Json::array({"native"}));
+  EXPECT_NE(house.at("version").get<std::string>().find("+"), std::string::npos);
   EXPECT_GT(house.at("bytes").get<int64_t>(), 0);
   const std::string of_the_house = read("kernels/share/fib_kernels/manifest.json");
   EXPECT_EQ(of_the_house.find("\"mine\""), std::string::npos);
   EXPECT_HAS(of_the_house, "rmsnorm-rows");
+}
+
+TEST_F(Export, NamesAndVersionsAreTheCallers) {
+  const Json named = fib_json({"export", "kernels", "--house", "--signature", "rmsnorm_h64",
+                               "--name", "our-kernels", "--version", "7.1"});
+  EXPECT_EQ(named.at("version"), "7.1");
+  const Json manifest = Json::parse(read("kernels/share/fib_kernels/manifest.json"));
+  EXPECT_EQ(manifest.at("name"), "our-kernels");
+  EXPECT_EQ(manifest.at("version"), "7.1");
+  EXPECT_HAS(refusal({"kernels", "--name", "our kernels"}), "can't name a package");
+  EXPECT_HAS(refusal({"out", "--format", "flashinfer-trace", "--version", "1"}),
+             "--version: is for --format package");
 }
 
 TEST_F(Export, AModelNeedsNoEvidenceOfItsOwn) {

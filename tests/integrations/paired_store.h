@@ -9,6 +9,7 @@
 #include <string>
 
 #include "leaderboard/store.h"
+#include "runners/worker/header_digests.h"
 #include "signatures/solution_folder.h"
 
 namespace fib::testing {
@@ -32,6 +33,8 @@ struct PairedVerdict {
   double speedup = 1.5;
   VerdictStatus status = VerdictStatus::kPassed;
   std::string solution = "mine", hardware = kPairedHardware;
+  std::string headers;  // as DeviceInfo::libraries has them; "": a verdict from before
+  std::string architecture = "x86-64";
 };
 
 // "mine" over rmsnorm-rows on rmsnorm_h64, faster confirmed.
@@ -46,7 +49,10 @@ inline void add_pair(Store& store, const PairedVerdict& spec) {
                   .signature = "rmsnorm_h64",
                   .workload = workload.uuid,
                   .axes = {{"batch_size", spec.batch_size}},
-                  .device = {.target = "cpu", .name = "Test CPU", .key = spec.hardware},
+                  .device = {.target = "cpu",
+                             .name = "Test CPU",
+                             .key = spec.hardware,
+                             .architecture = spec.architecture},
                   .config_key = "config",
                   .status = spec.status,
                   .timestamp = "2026-11-22T10:00:00+01:00"};
@@ -61,6 +67,7 @@ inline void add_pair(Store& store, const PairedVerdict& spec) {
     verdict.noise_floor = 0.01;
     verdict.is_confirmed = spec.speedup > 1.0;
   }
+  if (!spec.headers.empty()) verdict.device.libraries = {{kHeadersLibrary, spec.headers}};
   if (auto kept = store.add_solution(incumbent); !kept) {
     throw std::runtime_error(kept.error().to_string());
   }

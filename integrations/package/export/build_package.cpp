@@ -1,6 +1,7 @@
 #include "integrations/package/export/build_package.h"
 
 #include <algorithm>
+#include <set>
 
 #include "integrations/package/export/check_spec.h"
 #include "integrations/package/export/compile_package.h"
@@ -8,6 +9,7 @@
 #include "integrations/package/export/link.h"
 #include "integrations/package/export/manifest.h"
 #include "integrations/package/export/package_files.h"
+#include "integrations/package/export/package_version.h"
 #include "integrations/package/export/symbol_names.h"
 #include "integrations/package/export/table_source.h"
 
@@ -35,6 +37,18 @@ std::vector<fs::path> objects_of(const CompiledPackage& package) {
   std::sort(objects.begin(), objects.end());
   objects.erase(std::unique(objects.begin(), objects.end()), objects.end());
   return objects;
+}
+
+Result<void> add_headers(const fs::path& abi, std::vector<SolutionFolder>& folders) {
+  for (SolutionFolder& folder : folders) {
+    const std::set<std::string> included = FIB_TRY(included_headers(*folder.solution, abi));
+    const HeaderDigests all = FIB_TRY(header_digests(abi, solution_target(*folder.solution)));
+    for (const std::string& name : included) {
+      const auto found = all.find(name);
+      if (found != all.end()) folder.headers.insert(*found);
+    }
+  }
+  return {};
 }
 
 // Returns its size.
@@ -65,20 +79,32 @@ Result<BuiltPackage> build_package(const PackageSpec& spec, const PackageBuildOp
   FIB_CHECK(check_package_spec(spec));
   PackageStaging staging = FIB_TRY(PackageStaging::open(folder));
   const SolutionObjects objects = FIB_TRY(SolutionObjects::open(options.abi, options.cache_folder));
-  const CompiledPackage package = FIB_TRY(compile_package(spec, objects, options, progress));
+  CompiledPackage package = FIB_TRY(compile_package(spec, objects, options, progress));
 
   const std::vector<std::string> tvm_ffi = tvm_ffi_names(package.spec);
-  const std::vector<SolutionFolder> sources = solution_folders(package.spec);
-  BuiltPackage built{.folder = staging.target(), .notes = package.notes};
-  built.manifest =
-      dump_json_pretty(package_manifest(package, sources, tvm_ffi, options.fib_version)) + "\n";
+  std::vector<SolutionFolder> sources = solution_folders(package.spec);
+  FIB_CHECK(add_headers(options.abi, sources));
+  const auto manifest = [&] {
+    return dump_json_pretty(package_manifest(package, sources, tvm_ffi, options.fib_version)) +
+           "\n";
+  };
+  std::string& version = package.spec.version;
+  if (version.empty()) version = FIB_TRY(package_version(package, manifest(), options));
+  BuiltPackage built{.folder = staging.target(),
+                     .version = version,
+                     .manifest = manifest(),
+                     .notes = package.notes};
   built.bytes = FIB_TRY(make_shared_object(table_source(package, tvm_ffi, built.manifest), package,
                                            objects.toolchain(), options, staging.path()));
   FIB_CHECK(write_build_files(package.spec, staging.path()));
   FIB_CHECK(write_guide(package.spec, options.table_header / "tests/consumers/c/consumer.c",
                         staging.path()));
-  FIB_CHECK(
-      write_shared_files(package.spec, built.manifest, sources, options.c_header, staging.path()));
+  FIB_CHECK(write_shared_files(package.spec,
+                               {.manifest = built.manifest,
+                                .folders = sources,
+                                .c_header = options.c_header,
+                                .license = options.table_header / "LICENSE"},
+                               staging.path()));
   FIB_CHECK(staging.commit());
   return built;
 }

@@ -26,7 +26,8 @@ struct PackageBuildOptions {
   std::filesystem::path abi;                // harness/abi
   std::filesystem::path c_header;           // integrations/package/include/fib_kernels.h
   std::filesystem::path table_header;       // integrations/package/runtime/package_table.h's root:
-                                            // the folder that "integrations/..." is below
+                                            // the folder that "integrations/..." is below, with
+                                            // fib's LICENSE
   std::filesystem::path runtime_archive;    // libfib_kernels_runtime.a
   std::filesystem::path device_sources;     // runners/cuda/device
   std::filesystem::path cache_folder;       // objects of solutions are kept here
@@ -38,10 +39,11 @@ struct PackageBuildOptions {
 
 struct BuiltPackage {
   std::filesystem::path folder;
+  std::string version;
   std::string manifest;
   uint64_t bytes = 0;  // of the shared object
   // A solution that doesn't build for an architecture or level is left out there, if another one
-  // serves the same calls; each with the compiler's message.
+  // serves the same calls; each with the first lines of the compiler's message.
   std::vector<std::string> notes;
 };
 

@@ -172,7 +172,7 @@ std::string solution_license(const Solution& solution) {
 }
 
 Result<void> check_package_spec(const PackageSpec& spec) {
-  if (!is_plain(spec.name) || !is_plain(spec.version)) {
+  if (!is_plain(spec.name) || (!spec.version.empty() && !is_plain(spec.version))) {
     return fail(ErrorCode::kInvalidInput,
                 fmt::format("'{}' version '{}' can't name a package", spec.name, spec.version),
                 "package", "use letters, digits, '.', '_', '-' and '+'");

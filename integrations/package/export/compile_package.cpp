@@ -22,6 +22,31 @@ struct Slots {
   std::vector<Compiled<CpuObject>> cpu;        // a level each
 };
 
+constexpr size_t kShownLines = 5, kShownColumns = 240;
+
+// The first few lines, of those that tell of errors if any do: what a compiler has to say of one
+// cause can be hundreds.
+std::string shortened(const std::string& log) {
+  std::vector<std::string_view> lines, errors;
+  for (std::string_view rest = log; !rest.empty();) {
+    const size_t end = std::min(rest.find('\n'), rest.size());
+    const std::string_view line = rest.substr(0, end);
+    rest.remove_prefix(std::min(end + 1, rest.size()));
+    if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
+    lines.push_back(line);
+    if (line.find("error") != std::string_view::npos) errors.push_back(line);
+  }
+  const auto& told = errors.empty() ? lines : errors;
+  const size_t shown = std::min(told.size(), kShownLines);
+  std::string text;
+  for (size_t i = 0; i < shown; ++i) {
+    text += fmt::format("{}{}", i == 0 ? "" : "\n", told[i].substr(0, kShownColumns));
+    if (told[i].size() > kShownColumns) text += "...";
+  }
+  if (shown < lines.size()) text += fmt::format("\n({} more lines)", lines.size() - shown);
+  return text;
+}
+
 struct Job {
   std::string name;  // "gemm_n512_k128: gemm-dots for x86-64-v3"
   std::function<Result<void>()> run;
@@ -124,7 +149,7 @@ class PackageCompile {
   void note(const PackagedSignature& packaged, size_t index, std::string_view what,
             const std::string& log) {
     result_.notes.push_back(fmt::format("{}: '{}' is left out for {}: {}", packaged.signature->name,
-                                        packaged.solutions[index].name, what, log));
+                                        packaged.solutions[index].name, what, shortened(log)));
   }
 
   CompiledSolution take(const PackagedSignature& packaged, size_t index, Slots& slots) {
@@ -239,7 +264,10 @@ Result<CompiledPackage> compile_package(const PackageSpec& spec, const SolutionO
   if (!spec.cuda_architectures.empty()) device = FIB_TRY(open_device_compiler(options));
   PackageCompile compile(spec, objects, device.get());
   FIB_CHECK(run_all(compile.jobs(), options.threads, progress));
-  return compile.collect();
+  CompiledPackage package = FIB_TRY(compile.collect());
+  package.toolchain["compiler"] = objects.toolchain().version;
+  if (device) package.toolchain["nvrtc"] = device->version();
+  return package;
 }
 
 }  // namespace fib

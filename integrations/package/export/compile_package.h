@@ -2,6 +2,8 @@
 
 // Everything of a package that a compiler makes, in parallel.
 
+#include <map>
+
 #include "integrations/package/export/build_package.h"
 #include "integrations/package/export/device_code.h"
 #include "integrations/package/export/solution_objects.h"
@@ -19,6 +21,7 @@ struct CompiledPackage {
   PackageSpec spec;
   std::vector<std::vector<CompiledSolution>> solutions;  // as spec.signatures[i].solutions
   std::vector<std::string> notes;                        // what was left out, and why
+  std::map<std::string, std::string> toolchain;          // "compiler", "nvrtc": their versions
 };
 
 // The specification must have passed check_package_spec(). kInvalidInput: for an architecture or

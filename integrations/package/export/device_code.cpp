@@ -19,6 +19,7 @@ class NvrtcCompiler final : public DeviceCompiler {
                                                    .cubin = std::move(binary.cubin),
                                                    .kernels = std::move(binary.lowered)}};
   }
+  std::string version() const override { return builder_->nvrtc_version(); }
 
  private:
   std::unique_ptr<CudaBuilder> builder_;

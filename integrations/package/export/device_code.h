@@ -24,6 +24,7 @@ class DeviceCompiler {
   // Thread-safe.
   virtual Result<Compiled<DeviceCode>> compile(const Solution& solution, const Signature& signature,
                                                const std::string& architecture) = 0;
+  virtual std::string version() const = 0;  // NVRTC's
 };
 
 // kEnvironment where NVRTC is missing, kUnsupported where fib was built without CUDA's headers.

@@ -52,10 +52,14 @@ Json ranges_of(const BucketChoice& bucket) {
 }
 
 Json evidence_of(const Evidence& evidence) {
-  return {{"speedup", evidence.speedup},           {"speedup_low", evidence.speedup_low},
-          {"speedup_high", evidence.speedup_high}, {"over", evidence.incumbent},
-          {"workloads", evidence.workloads},       {"verdicts", evidence.verdicts},
-          {"measured", evidence.measured}};
+  return {{"speedup", evidence.speedup},
+          {"speedup_low", evidence.speedup_low},
+          {"speedup_high", evidence.speedup_high},
+          {"over", evidence.incumbent},
+          {"workloads", evidence.workloads},
+          {"verdicts", evidence.verdicts},
+          {"measured", evidence.measured},
+          {"changed_headers", evidence.changed_headers ? Json(*evidence.changed_headers) : Json()}};
 }
 
 Json hardware_of(const HardwareChoices& choices, const PackagedSignature& packaged) {
@@ -131,7 +135,8 @@ Json package_manifest(const CompiledPackage& package, const std::vector<Solution
     sources.push_back({{"name", folder.solution->name},
                        {"key", solution_key(*folder.solution)},
                        {"folder", folder.name},
-                       {"sha256", std::move(files)}});
+                       {"sha256", std::move(files)},
+                       {"fib_headers", folder.headers}});
   }
   return {{"format", "fib-kernels"},
           {"format_version", kManifestVersion},
@@ -140,6 +145,7 @@ Json package_manifest(const CompiledPackage& package, const std::vector<Solution
           {"abi", fmt::format("{}.{}", FIB_KERNELS_ABI_MAJOR, FIB_KERNELS_ABI_MINOR)},
           {"fib_version", fib_version},
           {"created_from", spec.created_from},
+          {"toolchain", package.toolchain},
           {"cuda_architectures", spec.cuda_architectures},
           {"cpu_levels", spec.cpu_levels},
           {"signatures", std::move(signatures)},
@@ -155,7 +161,9 @@ std::string license_notes(const PackageSpec& spec, const std::vector<SolutionFol
   std::string notes = fmt::format(
       "{} {} is made of works under these licences (SPDX identifiers):\n", spec.name, spec.version);
   for (const auto& [license, works] : by_license) notes += fmt::format("\n{}\n{}", license, works);
-  return notes + "\nApache-2.0\n  the run-time library in libfib_kernels.so, from fib\n";
+  return notes +
+         "\nApache-2.0 (its text: LICENSE)\n  the run-time library in libfib_kernels.so, from "
+         "fib\n";
 }
 
 }  // namespace fib

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "integrations/package/export/compile_package.h"
+#include "runners/worker/header_digests.h"
 #include "signatures/base/json.h"
 
 namespace fib {
@@ -12,6 +13,7 @@ namespace fib {
 struct SolutionFolder {
   std::string name;  // "solutions/rmsnorm-rows"
   const Solution* solution;
+  HeaderDigests headers = {};  // fib's, that the sources include
 };
 
 // Each solution of the package once. Two of one name get part of their keys into their folders'.

@@ -168,15 +168,16 @@ Result<void> write_build_files(const PackageSpec& spec, const fs::path& package)
   return write_file(package / "lib/pkgconfig/fib_kernels.pc", fill(kPkgConfig));
 }
 
-Result<void> write_shared_files(const PackageSpec& spec, const std::string& manifest,
-                                const std::vector<SolutionFolder>& folders,
-                                const fs::path& c_header, const fs::path& package) {
-  const std::string header = FIB_TRY(read_file(c_header));
+Result<void> write_shared_files(const PackageSpec& spec, const SharedFiles& files,
+                                const fs::path& package) {
+  const std::string header = FIB_TRY(read_file(files.c_header));
   FIB_CHECK(write_file(package / "include/fib_kernels.h", header));
-  FIB_CHECK(write_file(package / kManifest, manifest));
+  FIB_CHECK(write_file(package / kManifest, files.manifest));
   const fs::path shared = package / "share/fib_kernels";
-  FIB_CHECK(write_file(shared / "LICENSES", license_notes(spec, folders)));
-  for (const SolutionFolder& folder : folders) {
+  const std::string license = FIB_TRY(read_file(files.license));
+  FIB_CHECK(write_file(shared / "LICENSE", license));
+  FIB_CHECK(write_file(shared / "LICENSES", license_notes(spec, files.folders)));
+  for (const SolutionFolder& folder : files.folders) {
     FIB_CHECK(write_solution_folder(*folder.solution, shared / folder.name));
   }
   return {};

@@ -34,10 +34,15 @@ class PackageStaging {
 // CMake's and pkg-config's files, which find the package wherever it was moved.
 Result<void> write_build_files(const PackageSpec& spec, const std::filesystem::path& package);
 
+struct SharedFiles {
+  std::string manifest;
+  std::vector<SolutionFolder> folders;
+  std::filesystem::path c_header;
+  std::filesystem::path license;  // Apache-2.0's text: the run-time library's licence
+};
+
 // Header, manifest, sources and licences.
-Result<void> write_shared_files(const PackageSpec& spec, const std::string& manifest,
-                                const std::vector<SolutionFolder>& folders,
-                                const std::filesystem::path& c_header,
+Result<void> write_shared_files(const PackageSpec& spec, const SharedFiles& files,
                                 const std::filesystem::path& package);
 
 }  // namespace fib

@@ -28,6 +28,8 @@ struct Evidence {
   double speedup = 0.0, speedup_low = 0.0, speedup_high = 0.0;  // over the fallback, 95 %
   std::string incumbent;
   std::string measured;  // local ISO 8601, the newest
+  // fib headers of the solutions compared that are others today; nullopt: verdicts don't tell.
+  std::optional<std::vector<std::string>> changed_headers;
 };
 
 struct BucketChoice {
@@ -54,7 +56,7 @@ struct PackagedSignature {
 
 struct PackageSpec {
   std::string name = "fib-kernels";
-  std::string version;                          // "2026.11.22"
+  std::string version;                          // "2026.11.22"; empty: made of what is in it
   std::vector<PackagedSignature> signatures;    // distinct by name and parameters
   std::vector<std::string> cuda_architectures;  // "sm_90a"; empty: no device code
   std::vector<std::string> cpu_levels;          // "native", "x86-64-v3", ...; empty: no host code

@@ -24,6 +24,7 @@ class StoreEvidence {
 
   std::vector<std::string> signatures() const;  // that have pairs, sorted
   const std::map<std::string, Hardware>& hardware() const { return hardware_; }  // by key
+  const Store& store() const { return *store_; }
   // Whether a solution of this name or key was timed.
   bool has_solution(std::string_view name_or_key) const;
 

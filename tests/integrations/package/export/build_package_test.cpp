@@ -4,6 +4,7 @@
 #include <set>
 #include <sstream>
 
+#include "signatures/base/hash.h"
 #include "tests/integrations/package/export/export_fixture.h"
 
 namespace fib {
@@ -65,6 +66,8 @@ TEST_F(BuildPackageTest, HoldsWhatItPromises) {
   EXPECT_EQ(must(read_file(package / "share/fib_kernels/manifest.json")), built.manifest);
   EXPECT_THAT(must(read_file(package / "share/fib_kernels/LICENSES")),
               AllOf(HasSubstr("\nApache-2.0\n"), HasSubstr("rmsnorm-rows by fib")));
+  EXPECT_THAT(must(read_file(package / "share/fib_kernels/LICENSE")),
+              AllOf(HasSubstr("Apache License"), HasSubstr("Version 2.0")));
   EXPECT_EQ(must(read_solution_folder(package / "share/fib_kernels/solutions/argmax-lanes")).name,
             "argmax-lanes");
 
@@ -97,6 +100,12 @@ TEST_F(BuildPackageTest, TheManifestTellsWhatIsInIt) {
   EXPECT_EQ(rows["cpu_levels"], Json({"native"}));
   EXPECT_EQ(rows["key"], solution_key(cpu_spec(kSmall).signatures[0].solutions[0]));
   EXPECT_EQ(manifest["sources"].size(), 3u) << "each solution once";
+  EXPECT_EQ(manifest["toolchain"].size(), 1u);
+  EXPECT_NE(manifest["toolchain"]["compiler"], "");
+  for (const Json& source : manifest["sources"]) {
+    EXPECT_EQ(source["fib_headers"]["fib/cpu.h"],
+              sha256_hex(must(read_file(kSource / "harness/abi/fib/cpu.h"))).substr(0, 8));
+  }
 }
 
 TEST_F(BuildPackageTest, ShowsItsInterfaceAndNothingElse) {
@@ -109,7 +118,8 @@ TEST_F(BuildPackageTest, ShowsItsInterfaceAndNothingElse) {
   for (std::string symbol; lines >> symbol;) {
     const size_t at = symbol.find("@@");
     if (symbol.substr(0, at) == version) continue;  // the version itself
-    EXPECT_EQ(symbol.substr(at == std::string::npos ? symbol.size() : at), "@@" + version) << symbol;
+    EXPECT_EQ(symbol.substr(at == std::string::npos ? symbol.size() : at), "@@" + version)
+        << symbol;
     symbols.insert(symbol.substr(0, at));
   }
   EXPECT_THAT(symbols, Each(testing::AnyOf(StartsWith("fib_kernels_"), StartsWith("__tvm_ffi_"))));
@@ -200,6 +210,39 @@ TEST_F(BuildPackageTest, AFallbackThatDoesNotBuildIsAnError) {
   EXPECT_THAT(error.message, AllOf(HasSubstr("builds for native"), HasSubstr("'wrong'"),
                                    HasSubstr("solution.cpp:1:")));
   EXPECT_NE(error.remedy, "");
+}
+
+// ptxas has hundreds of lines to say of one instruction that a card lacks.
+TEST_F(BuildPackageTest, CompilersAreQuotedInAFewLines) {
+  std::string code = "#include <fib/cpu.h>\n";
+  for (int i = 0; i < 40; ++i) code += "int f" + std::to_string(i) + "() { return missing; }\n";
+  const Error error = refusal(spec_of(cpu_solution("wordy", "rmsnorm", code), "rmsnorm_h128"));
+  EXPECT_THAT(error.message, AllOf(HasSubstr("solution.cpp:2:"), HasSubstr("solution.cpp:6:"),
+                                   Not(HasSubstr("solution.cpp:7:")), HasSubstr("more lines)")));
+  EXPECT_LT(std::count(error.message.begin(), error.message.end(), '\n'), 10);
+}
+
+TEST_F(BuildPackageTest, AVersionIsMadeOfTheEvidenceAndTheContent) {
+  PackageSpec spec = cpu_spec({kSmall[2]});
+  spec.version.clear();
+  const BuiltPackage house = build(spec);
+  EXPECT_THAT(house.version, testing::MatchesRegex("0\\.0\\.0-test\\+[0-9a-f]{8}"));
+  EXPECT_EQ(build(spec).version, house.version) << "whatever the day";
+  EXPECT_EQ(must(parse_json(house.manifest, "manifest"))["version"], house.version);
+
+  spec.created_from = "something else";
+  const BuiltPackage other = build(spec);
+  EXPECT_NE(other.version, house.version) << "another package";
+  spec.signatures[0].hardware = {
+      {.hardware = "that",
+       .target = "cpu",
+       .buckets = {{.where = {{.axis = "batch_size", .low = 1, .high = 4}},
+                    .solution = 0,
+                    .evidence = {.speedup = 1.5, .measured = "2026-09-30T08:00:00+02:00"}},
+                   {.where = {{.axis = "batch_size", .low = 5}},
+                    .solution = 0,
+                    .evidence = {.speedup = 1.5, .measured = "2026-11-02T10:00:00+01:00"}}}}};
+  EXPECT_THAT(build(spec).version, testing::MatchesRegex("2026\\.11\\.2\\+[0-9a-f]{8}"));
 }
 
 TEST_F(BuildPackageTest, AnotherSolutionThatDoesNotBuildIsLeftOut) {
