@@ -23,6 +23,7 @@ struct KernelsArgs {
   std::string target = "cpu", architecture;
   fs::path into;  // where the default package is kept; empty: the cache
   std::string url, api_key;
+  fs::path exchange;  // a package that the server is to exchange its kernels for; empty: none
 };
 
 // The same for which no card has to be there.
@@ -162,9 +163,17 @@ Result<std::vector<Served>> read_served(const JsonView& kernels) {
   return all;
 }
 
+// After the exchange has begun, if one is asked for.
+Result<Json> kernels_of(const EndpointAddress& address, const KernelsArgs& args) {
+  constexpr const char* kKernels = "/fib/kernels";
+  if (args.exchange.empty()) return get_json(address, kKernels, args.api_key);
+  return post_json(address, kKernels, args.api_key,
+                   {{"package", fs::absolute(args.exchange).string()}});
+}
+
 Result<int> show_server(const Context& context, const KernelsArgs& args) {
   const EndpointAddress address = FIB_TRY(EndpointAddress::parse(args.url));
-  const Json kernels = FIB_TRY(get_json(address, "/fib/kernels", args.api_key));
+  const Json kernels = FIB_TRY(kernels_of(address, args));
   if (context.json()) {
     print_json(context, kernels);
     return kExitPassed;
@@ -215,16 +224,24 @@ void add_kernels_command(CLI::App& app, Action& action) {
   command
       ->add_option("--into", args->into, "Keep the default package in this folder, not the cache")
       ->type_name("DIR");
-  command->add_option("--url", args->url, "Asks a running fib serve what it does")
-      ->excludes(package)
-      ->type_name("URL");
+  CLI::Option* url =
+      command->add_option("--url", args->url, "Asks a running fib serve what it does")
+          ->excludes(package)
+          ->type_name("URL");
+  command
+      ->add_option("--exchange", args->exchange,
+                   "A package of this machine that the server, which is on it too, is to exchange "
+                   "its kernels for while it serves")
+      ->needs(url)
+      ->type_name("PACKAGE");
   command->add_option("--api-key", args->api_key, "The server's")->type_name("KEY");
   command->footer(
       "Examples:\n"
       "  fib kernels\n"
       "  fib kernels fib-kernels-2026.11.22.tar.zst\n"
       "  fib kernels --model ~/models/Qwen3-30B-A3B --target cuda\n"
-      "  fib kernels --url http://localhost:8000\n");
+      "  fib kernels --url http://localhost:8000\n"
+      "  fib kernels --url http://localhost:8000 --exchange kernels\n");
   command->callback([args, &action] {
     action = [args](const Context& context) {
       return args->url.empty() ? show_package(context, *args) : show_server(context, *args);

@@ -228,20 +228,8 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
   bool is_complete_ = false, has_ended_ = false;
 };
 
-Result<std::string> first_model(const EndpointOptions& options) {
-  const std::string target = options.address.base + "/models";
-  const std::string where = url_of(options.address, target);
-  const Json json = FIB_TRY(get_json(options.address, target, options.api_key));
-  const JsonView list = FIB_TRY(JsonView(json, where).at("data"));
-  const std::vector<JsonView> models = FIB_TRY(list.array());
-  if (models.empty()) return list.error("the server has no models");
-  return FIB_TRY(models.front().at("id")).string();
-}
-
-}  // namespace
-
-Result<Json> get_json(const EndpointAddress& address, const std::string& target,
-                      const std::string& api_key) {
+Result<Json> ask(const EndpointAddress& address, const std::string& target,
+                 const http::request<http::string_body>& message) {
   const std::string where = url_of(address, target);
   const auto unreachable = [&](const boost::system::error_code& error) {
     return fail(ErrorCode::kEnvironment, fmt::format("doesn't answer: {}", error.message()), where,
@@ -264,7 +252,6 @@ Result<Json> get_json(const EndpointAddress& address, const std::string& target,
     stream.async_connect(endpoints, [done](auto result, const auto&) { done(result); });
   });
   if (error) return unreachable(error);
-  const auto message = http_request(address, api_key, http::verb::get, target, {});
   run([&](auto done) {
     http::async_write(stream, message, [done](auto result, size_t) { done(result); });
   });
@@ -274,10 +261,33 @@ Result<Json> get_json(const EndpointAddress& address, const std::string& target,
     http::async_read(stream, buffer, answer, [done](auto result, size_t) { done(result); });
   });
   if (error) return unreachable(error);
-  if (answer.result() != http::status::ok) {
+  if (http::to_status_class(answer.result()) != http::status_class::successful) {
     return fail(ErrorCode::kEnvironment, error_message(answer.result_int(), answer.body()), where);
   }
   return parse_json(answer.body(), where);
+}
+
+Result<std::string> first_model(const EndpointOptions& options) {
+  const std::string target = options.address.base + "/models";
+  const std::string where = url_of(options.address, target);
+  const Json json = FIB_TRY(get_json(options.address, target, options.api_key));
+  const JsonView list = FIB_TRY(JsonView(json, where).at("data"));
+  const std::vector<JsonView> models = FIB_TRY(list.array());
+  if (models.empty()) return list.error("the server has no models");
+  return FIB_TRY(models.front().at("id")).string();
+}
+
+}  // namespace
+
+Result<Json> get_json(const EndpointAddress& address, const std::string& target,
+                      const std::string& api_key) {
+  return ask(address, target, http_request(address, api_key, http::verb::get, target, {}));
+}
+
+Result<Json> post_json(const EndpointAddress& address, const std::string& target,
+                       const std::string& api_key, const Json& document) {
+  return ask(address, target,
+             http_request(address, api_key, http::verb::post, target, dump_json(document)));
 }
 
 Result<EndpointAddress> EndpointAddress::parse(std::string_view url) {

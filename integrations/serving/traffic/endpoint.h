@@ -24,6 +24,9 @@ struct EndpointAddress {
 // One JSON document of the server, as "/fib/kernels". kEnvironment: nobody answers, or with an error.
 Result<Json> get_json(const EndpointAddress& address, const std::string& target,
                       const std::string& api_key);
+// The same for a document that is sent.
+Result<Json> post_json(const EndpointAddress& address, const std::string& target,
+                       const std::string& api_key, const Json& document);
 
 struct EndpointOptions {
   EndpointAddress address;
