@@ -78,6 +78,25 @@ TEST_F(EndpointTest, AnEngineThatFailsInTheMiddle) {
   EXPECT_EQ(report.failed + report.finished, 6u);
 }
 
+TEST_F(EndpointTest, KernelsAreExchangedByPost) {
+  std::string asked_for;
+  kernels_.status = [] { return SwapStatus{.state = SwapState::kLoading, .candidate = "new"}; };
+  kernels_.begin_swap = [&](const std::string& package) -> Result<void> {
+    asked_for = package;
+    if (package == "/busy") return fail(ErrorCode::kConflict, "'/other' is being loaded");
+    return {};
+  };
+  start();
+  const auto begun = post_json(local(port()), "/fib/kernels", "", {{"package", "/new"}});
+  ASSERT_TRUE(begun) << begun.error().to_string();
+  EXPECT_EQ(begun->at("state"), "loading");
+  EXPECT_EQ(asked_for, "/new");
+  const auto refused = post_json(local(port()), "/fib/kernels", "", {{"package", "/busy"}});
+  ASSERT_FALSE(refused);
+  EXPECT_NE(refused.error().to_string().find("'/other' is being loaded"), std::string::npos)
+      << refused.error().to_string();
+}
+
 TEST_F(EndpointTest, NobodyThere) {
   start();
   const uint16_t free_port = port();
