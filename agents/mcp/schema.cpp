@@ -1,6 +1,7 @@
 #include "agents/mcp/schema.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 
@@ -28,6 +29,16 @@ std::string with_article(std::string_view type) {
 
 Failure refuse(const std::string& place, std::string message, std::string remedy = {}) {
   return fail(ErrorCode::kInvalidInput, std::move(message), place, std::move(remedy));
+}
+
+Result<void> check_type(const Json& types, const Json& value, const std::string& place) {
+  std::vector<std::string> allowed;
+  for (const Json& type : types) {
+    if (has_type(value, type.get<std::string>())) return {};
+    allowed.push_back(with_article(type.get<std::string>()));
+  }
+  return refuse(place, fmt::format("must be {}, not {}", fmt::join(allowed, " or "),
+                                   with_article(type_of(value))));
 }
 
 Result<void> check_size(const Json& schema, std::string_view least, std::string_view most,
@@ -81,10 +92,8 @@ Result<void> check_object(const Json& schema, const Json& value, const std::stri
 }  // namespace
 
 Result<void> check_against_schema(const Json& schema, const Json& value, const std::string& place) {
-  if (const auto type = schema.find("type");
-      type != schema.end() && !has_type(value, type->get<std::string>())) {
-    return refuse(place, fmt::format("must be {}, not {}", with_article(type->get<std::string>()),
-                                     with_article(type_of(value))));
+  if (const auto types = schema.find("type"); types != schema.end()) {
+    FIB_CHECK(check_type(types->is_array() ? *types : Json::array({*types}), value, place));
   }
   if (const auto choices = schema.find("enum"); choices != schema.end()) {
     if (std::find(choices->begin(), choices->end(), value) == choices->end()) {

@@ -44,7 +44,7 @@ TEST(CheckSpec, RefusesNamesAndTargetsThatArentAny) {
   spec.name = "../up";
   EXPECT_THAT(refusal(spec), HasSubstr("can't name a package"));
   spec = good();
-  spec.version = "";
+  spec.version = "1/2";
   EXPECT_THAT(refusal(spec), HasSubstr("can't name a package"));
   spec = good();
   spec.cpu_levels = {};
