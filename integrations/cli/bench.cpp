@@ -35,6 +35,7 @@ class Recorder {
  public:
   void token(size_t sequence) {
     const std::lock_guard lock(mutex_);
+    if (times_[sequence].empty() && ++begun_ == times_.size()) changed_.notify_all();
     times_[sequence].push_back(steady_clock::now());
   }
   void end(const std::optional<Error>& error) {
@@ -44,6 +45,11 @@ class Recorder {
     changed_.notify_all();
   }
   explicit Recorder(size_t sequences) : times_(sequences) {}
+  // From then on all decode; or something failed.
+  void wait_for_first_tokens() {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [this] { return begun_ == times_.size() || ended_ == times_.size(); });
+  }
   void wait() {
     std::unique_lock lock(mutex_);
     changed_.wait(lock, [this] { return ended_ == times_.size(); });
@@ -55,7 +61,7 @@ class Recorder {
   std::mutex mutex_;
   std::condition_variable changed_;
   std::vector<std::vector<steady_clock::time_point>> times_;
-  size_t ended_ = 0;
+  size_t begun_ = 0, ended_ = 0;
   std::optional<Error> error_;
 };
 
@@ -77,7 +83,8 @@ struct BatchFigures {
   int batch = 0;
   double decode_tokens_per_s = 0.0;  // while all sequences decode
   double step_ms = 0.0;              // of these steps
-  // Over all steps: scheduling and, where it is known, what of the executor isn't waiting.
+  // Of the steps without prefill: scheduling and, where it is known, what of the executor isn't
+  // waiting.
   double scheduler_ms_per_step = 0.0;
   std::optional<double> executor_host_ms_per_step;
   double bytes_per_step = 0.0;       // that a decode step can't do without
@@ -115,7 +122,6 @@ Result<BatchFigures> measure(Engine& engine, const ModelConfig& config, const Be
   const auto recorder = std::make_shared<Recorder>(static_cast<size_t>(batch));
   // Tokens that the first sequence may have when the last one gets its first.
   const int head_start = 8 + batch + batch * args.prompt_tokens / args.serving.chunk_tokens;
-  const EngineStats before = engine.stats();
   const auto start = steady_clock::now();
   for (int i = 0; i < batch; ++i) {
     EngineRequest request;
@@ -128,6 +134,8 @@ Result<BatchFigures> measure(Engine& engine, const ModelConfig& config, const Be
     request.listener = std::make_shared<SequenceListener>(recorder, static_cast<size_t>(i));
     FIB_TRY(engine.submit(std::move(request)));
   }
+  recorder->wait_for_first_tokens();
+  const EngineStats before = engine.stats();
   recorder->wait();
   if (recorder->error()) return fail(*recorder->error());
   const EngineStats after = engine.stats();

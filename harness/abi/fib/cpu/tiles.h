@@ -52,8 +52,8 @@ struct alignas(64) TileConfig {
 static_assert(sizeof(TileConfig) == 64, "the processor's layout");
 
 #if defined(__linux__) && defined(__x86_64__)
-// Whether this code is made for processors with tile registers. -DFIB_NO_TILES makes the other code.
-#if defined(__AMX_BF16__) && !defined(FIB_NO_TILES)
+// Whether this code is made for processors with tile registers. -DNO_TILE_REGISTERS makes the other code.
+#if defined(__AMX_BF16__) && !defined(NO_TILE_REGISTERS)
 inline constexpr bool kHasTiles = true;
 #else
 inline constexpr bool kHasTiles = false;
