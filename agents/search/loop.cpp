@@ -343,7 +343,7 @@ Result<std::optional<RaceRequest>> Loop::race_for(const Flight& flight,
   const bool is_known = rival_->second.speedup_low > 0.0 && screening.speedup > 0.0;
   if (!is_known) return std::nullopt;
   return RaceRequest{
-      .rival = rival_->second, .screening = screening, .margin = options_.plan.staging.slow_margin};
+      .rival = rival_->second, .screening = screening, .margin = options_.plan.staging.race_margin};
 }
 
 Result<Rival> Loop::rival_of(const CandidateRecord& best) const {

@@ -69,7 +69,10 @@ void RaceCourse::add(const Speedup& own) {
   standing_ = standing_of(legs_, margin_);
 }
 
-bool RaceCourse::is_beaten() const { return run_ > 0 && standing_.high < to_beat_; }
+bool RaceCourse::is_beaten() const {
+  const bool is_known = run_ >= std::min(kLeastLegs, legs_.size());
+  return is_known && run_ > 0 && standing_.high < to_beat_;
+}
 
 std::vector<size_t> race_order(const std::vector<PosedPtr>& posed, const DeviceInfo& device,
                                size_t screened) {

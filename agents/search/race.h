@@ -9,8 +9,10 @@
 // candidates that are akin differ in much the same way. So where nobody has looked, the candidate
 // is taken to do against the rival at best a margin better than on the best of the workloads that
 // were looked at, and at worst a margin worse than on the worst. The fewer are left, the less it
-// matters; near the rival all have to be looked at, and then nothing is assumed. Who seems to be
-// ahead is looked at everywhere too: some more looks are cheap beside a session for nothing.
+// matters; near the rival all have to be looked at, and then nothing is assumed. Nobody is beaten
+// before kLeastLegs were looked at, which differ in size: gains on small workloads say little of
+// those on large ones. Who seems to be ahead is looked at everywhere too: some more looks are cheap
+// beside a session for nothing.
 
 #include <cstddef>
 #include <optional>
@@ -38,6 +40,8 @@ struct Leg {
 // is smaller than what a session makes of no difference at all (kLeastNoiseFloor).
 Speedup standing_of(std::span<const Leg> legs, double margin);
 
+inline constexpr size_t kLeastLegs = 3;
+
 // A race in progress: legs are run in order until it is decided.
 class RaceCourse {
  public:
@@ -49,7 +53,8 @@ class RaceCourse {
 
   const Speedup& standing() const { return standing_; }  // after the first
   int64_t legs_run() const { return static_cast<int64_t>(run_); }
-  bool is_beaten() const;  // it can't be as good as what is to be beaten
+  // It can't be as good as what is to be beaten. Never before kLeastLegs, or all, were run.
+  bool is_beaten() const;
 
  private:
   std::vector<Leg> legs_;

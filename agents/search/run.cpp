@@ -90,6 +90,7 @@ Result<RunSummary> go_on(const RunTools& tools, const RunOptions& options, const
 Json Staging::to_json() const {
   return {{"slow_margin", slow_margin},
           {"race", has_race},
+          {"race_margin", race_margin},
           {"control_share", control_share},
           {"confirm_interval", confirm_interval},
           {"most_confirmations", most_confirmations}};
@@ -98,10 +99,15 @@ Json Staging::to_json() const {
 Result<Staging> Staging::from_json(const Json& json, std::string_view where) {
   const JsonView view(json, std::string(where));
   FIB_CHECK(view.only_keys(
-      {"slow_margin", "race", "control_share", "confirm_interval", "most_confirmations"}));
-  const auto race = view.find("race");  // runs that were begun before there was one go on without
+      {"slow_margin", "race", "race_margin", "control_share", "confirm_interval",
+       "most_confirmations"}));
+  // Runs that were begun before there was a race go on without; once there was one margin for both.
+  const auto race = view.find("race");
+  const bool has_own_margin = json.contains("race_margin");
   return Staging{.slow_margin = FIB_TRY(number_at(view, "slow_margin")),
                  .has_race = race && FIB_TRY(race->boolean()),
+                 .race_margin =
+                     FIB_TRY(number_at(view, has_own_margin ? "race_margin" : "slow_margin")),
                  .control_share = FIB_TRY(number_at(view, "control_share")),
                  .confirm_interval = FIB_TRY(integer_at(view, "confirm_interval")),
                  .most_confirmations = FIB_TRY(integer_at(view, "most_confirmations"))};

@@ -24,10 +24,13 @@ namespace fib::agents {
 // How candidates go through the stages; kept with the run.
 struct Staging {
   // Slower than the best on the small workload by more than this, with the upper end of the
-  // interval: not judged on all of them.
-  double slow_margin = 0.05;
-  // Whether those that remain race against the best before they are judged (agents/search/race.h).
+  // interval: not looked at on the others. It is wide, since what is slower there may well be the
+  // fastest on workloads of other sizes, and a race costs little.
+  double slow_margin = 0.25;
+  // Whether those that remain race against the best before they are judged (agents/search/race.h),
+  // and what they are taken to be capable of where they weren't looked at.
   bool has_race = true;
+  double race_margin = 0.05;
   double control_share = 0.05;  // of the duplicates, timed as A/A controls
   // A new best by more than noise is confirmed at once, if so many candidates have gone by since
   // the last time; and not more often than that in all.

@@ -38,8 +38,12 @@ Json places_json(const CallPlaces& places) {
 Attempt<WorkerLink> WorkerLink::start(const WorkerLinkOptions& options) {
   WorkerLink link;
   link.timeout_s_ = options.timeout_s;
-  link.worker_ =
-      FIB_TRY(WorkerProcess::start({.executable = options.executable, .kind = "cpu"}));
+  link.processors_ = split_processors();
+  {
+    const AffinityScope inherited(link.processors_ ? &link.processors_->timed : nullptr);
+    link.worker_ =
+        FIB_TRY(WorkerProcess::start({.executable = options.executable, .kind = "cpu"}));
+  }
   const Message opened = FIB_TRY(link.worker_->call(Json{{"do", "open"},
                                                          {"threads", options.threads},
                                                          {"library", options.library.string()},
@@ -83,6 +87,7 @@ Attempt<BatchTime> WorkerLink::run_batch(const std::vector<CallPlaces>& calls,
   Json list = Json::array();
   for (const CallPlaces& places : calls) list.push_back(places_json(places));
   const uint32_t ticket = ++ticket_;
+  const AffinityScope at_the_clock(processors_ ? &processors_->clock : nullptr);
   const Deadline deadline = deadline_in(timeout_s_);
   if (auto sent = worker_->channel().send(
           Json{{"do", "batch"}, {"ticket", ticket}, {"calls", std::move(list)}}, {}, deadline);

@@ -8,6 +8,7 @@
 
 #include "harness/runner.h"
 #include "runners/cpu/arena.h"
+#include "runners/cpu/processor_affinity.h"
 #include "runners/cpu/trouble.h"
 #include "runners/worker/process.h"
 
@@ -64,6 +65,7 @@ class WorkerLink {
   Attempt<void> await(std::atomic<uint32_t>& word, uint32_t ticket, Deadline deadline);
   Trouble explain(Error error, std::string_view during);
 
+  std::optional<ProcessorSplit> processors_;
   std::unique_ptr<WorkerProcess> worker_;
   double timeout_s_ = 0.0;
   bool prepares_ = false;

@@ -77,7 +77,7 @@ TEST_F(RunSearch, EachStageEndsWhatItCan) {
     const Nature natures[] = {{.trouble = "broken"},
                               {.trouble = "wrong"},
                               {.speed = 0.5},
-                              {.speed = 0.8},
+                              {.speed = 0.6},
                               {.speed = 1.5, .trouble = "late-wrong"},
                               {.speed = 1.25},
                               {.speed = 1.2},
