@@ -21,8 +21,10 @@ namespace fib {
 namespace {
 
 // Of a card's steps that are captured, one in so many is timed: enough for shares in a minute of
-// traffic. A prime, as a cohort's 16 steps should all be met.
-constexpr int kCaptureProfileEvery = 17;
+// traffic. A step that is timed takes some milliseconds longer, which is much beside a decode step
+// and little beside one with prefill. Primes, as a cohort's 16 steps should all be met.
+constexpr int kCaptureProfileEvery = 61;
+constexpr int kCaptureProfilePrefillEvery = 17;
 
 struct ReplayArgs {
   ServingArgs serving;
@@ -116,6 +118,7 @@ Result<int> replay_in_process(const Context& context, const ReplayArgs& args) {
   ServingArgs serving = args.serving;
   if (!args.capture.folder.empty() && serving.target != "cpu") {
     serving.profile_every = kCaptureProfileEvery;
+    serving.profile_prefill_every = kCaptureProfilePrefillEvery;
   }
   const ServingStack stack = FIB_TRY(open_serving(context, serving));
   const ExecutorLimits& limits = stack.executor->limits();

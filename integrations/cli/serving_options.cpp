@@ -22,7 +22,8 @@ Result<ExecutorOptions> executor_options(const ServingArgs& args) {
   ExecutorOptions options{.max_positions = args.max_model_len,
                           .max_decode_rows = args.max_batch,
                           .graphs = args.has_no_graphs ? GraphUse::kNever : GraphUse::kWhereAble,
-                          .profile_every = args.profile_every};
+                          .profile_every = args.profile_every,
+                          .profile_prefill_every = args.profile_prefill_every};
   const int prefill = args.prefill == "layered" ? args.cohort_tokens : args.chunk_tokens;
   options.max_step_tokens = prefill + args.max_batch;
   if (!args.kv_cache.empty()) {

@@ -34,6 +34,7 @@ struct ServingArgs {
   int cohort_tokens = 8192;
   double step_timeout_s = kDefaultStepTimeoutS;
   int profile_every = 0;               // an option of the commands that show the times
+  int profile_prefill_every = 0;       // 0: as profile_every
   bool has_no_prefix_cache = false;
   bool has_no_graphs = false;
 };

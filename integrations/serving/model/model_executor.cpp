@@ -179,7 +179,7 @@ Result<StepResult> ModelExecutor::try_run(const Step& step) {
   drop_old_graphs();
   unstashed_ = {};
   const int rows = graph_rows(step);
-  const Manner manner = manner_of(asked, rows);
+  const Manner manner = manner_of(step, asked, rows);
   if (manner != Manner::kTimed) return run_as(step, rows, manner);
   StepResult result;
   FIB_CHECK(dispatch_.time_calls([&]() -> Result<void> {
@@ -195,9 +195,14 @@ int ModelExecutor::graph_rows(const Step& step) const {
   return may_be_one ? bucket_of(static_cast<int>(step.decode.size())) : 0;
 }
 
-ModelExecutor::Manner ModelExecutor::manner_of(Dispatch::StepManner asked, int graph_rows) {
-  const bool is_due = options_.profile_every > 0 &&
-                      ++num_steps_ % static_cast<uint64_t>(options_.profile_every) == 0;
+ModelExecutor::Manner ModelExecutor::manner_of(const Step& step, Dispatch::StepManner asked,
+                                               int graph_rows) {
+  const bool has_prefill = !step.prefill.empty();
+  const int every = has_prefill && options_.profile_prefill_every > 0
+                        ? options_.profile_prefill_every
+                        : options_.profile_every;
+  uint64_t& num_steps = has_prefill ? num_prefill_steps_ : num_decode_steps_;
+  const bool is_due = every > 0 && ++num_steps % static_cast<uint64_t>(every) == 0;
   if (asked == Dispatch::StepManner::kCallByCall) return Manner::kCallByCall;
   // In the first step of a graph's size kernels make their plans, which isn't their time.
   const bool can_be_timed = graph_rows == 0 || graphs_.contains(graph_rows);

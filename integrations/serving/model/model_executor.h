@@ -26,8 +26,10 @@ struct ExecutorOptions {
   size_t kv_bytes = 0;          // 0: as many pages as fit the memory that is left
   GraphUse graphs = GraphUse::kWhereAble;
   // Of so many steps one has its calls timed on the device; 0: none. A number without small factors
-  // beats with nothing that recurs, such as the steps of a cohort.
+  // beats with nothing that recurs, such as the steps of a cohort. Those with prefill are counted
+  // alone: they are fewer, longer, and dearer to miss. 0: as the others.
   int profile_every = 0;
+  int profile_prefill_every = 0;
 };
 
 struct ModelMemory {  // bytes on the device
@@ -76,7 +78,7 @@ class ModelExecutor : public Executor {
 
   Result<StepResult> try_run(const Step& step);
   int graph_rows(const Step& step) const;  // 0: it doesn't run as a graph
-  Manner manner_of(Dispatch::StepManner asked, int graph_rows);
+  Manner manner_of(const Step& step, Dispatch::StepManner asked, int graph_rows);
   Result<StepResult> run_as(const Step& step, int graph_rows, Manner manner);
   Result<void> run_eager(const Step& step);
   Result<void> run_graph(const Step& step, int rows, Manner manner);
@@ -129,7 +131,7 @@ class ModelExecutor : public Executor {
   size_t computed_bytes_ = 0;         // of Activations::topk_ids, in the step under way
   std::map<int, StepGraphs> graphs_;  // by rows
   uint64_t graph_generation_ = 0;     // of the dispatch's kernels in them
-  uint64_t num_steps_ = 0;
+  uint64_t num_decode_steps_ = 0, num_prefill_steps_ = 0;  // with profile_every
   Probe probe_;
 };
 

@@ -21,7 +21,10 @@ TEST(CudaModel, GoldenLogitsAndGreedyTokensThroughGraphs) {
 }
 
 // Decode steps in a graph with event nodes.
-TEST(CudaModel, SampledStepsAreTimedCallByCallAndChangeNothing) { expect_sampled_steps("cuda"); }
+TEST(CudaModel, SampledStepsAreTimedCallByCallAndChangeNothing) {
+  expect_sampled_steps("cuda", false);
+}
+TEST(CudaModel, SampledStepsOfPrefillAreCountedAlone) { expect_sampled_steps("cuda", true); }
 
 }  // namespace
 }  // namespace fib

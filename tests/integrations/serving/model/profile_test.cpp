@@ -3,7 +3,8 @@
 namespace fib {
 namespace {
 
-TEST(SampledSteps, AreTimedCallByCallAndChangeNothing) { expect_sampled_steps("cpu"); }
+TEST(SampledSteps, AreTimedCallByCallAndChangeNothing) { expect_sampled_steps("cpu", false); }
+TEST(SampledSteps, OfPrefillAreCountedAlone) { expect_sampled_steps("cpu", true); }
 
 }  // namespace
 }  // namespace fib

@@ -90,7 +90,9 @@ inline Captured expect_captured(ServedModelUnderTest& model, const std::filesyst
       EXPECT_TRUE(problem) << problem.error().to_string();
       const auto plan = plan_inputs(*problem);
       EXPECT_TRUE(plan) << plan.error().to_string();
-      if (plan) EXPECT_TRUE(plan->notes.empty()) << plan->notes.front();
+      if (plan) {
+        EXPECT_TRUE(plan->notes.empty()) << plan->notes.front();
+      }
     }
   }
   return captured;
