@@ -12,9 +12,11 @@ namespace fs = std::filesystem;
 
 // Where several house solutions serve a signature: the ones named earlier go first, the ones not
 // named come after them.
-constexpr std::array<std::string_view, 3> kPreferred = {
-    "gemm-wgmma",  // before gemm-mma, which also builds for cards older than Hopper
-    "gemm-mma",
+constexpr std::array<std::string_view, 4> kPreferred = {
+    // Before gemm-mma and the like, which also build for cards that aren't Hoppers.
+    "gemm-wgmma",
+    "gemm-bf16-hopper",
+    "gemm-bf16-f32-hopper",
     "rmsnorm-rows",  // before rmsnorm-plain, which shows how it is done
 };
 

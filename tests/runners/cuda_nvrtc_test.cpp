@@ -242,22 +242,37 @@ std::vector<std::string> house_solutions() {
   return names;
 }
 
-class HouseSolutionNvrtcTest : public CudaNvrtcTest,
+class HouseNvrtcTest : public CudaNvrtcTest {
+ protected:
+  void expect_stateless(const std::string& name, const std::string& architecture) {
+    SCOPED_TRACE(name);
+    const auto solution = read_solution(kSource / "leaderboard/solutions/cuda" / name);
+    ASSERT_TRUE(solution) << solution.error().to_string();
+    SignaturePtr fitting;
+    for (const SignaturePtr& signature : catalog_.all()) {
+      if (!fitting && solution_fits(*solution, *signature)) fitting = signature;
+    }
+    ASSERT_TRUE(fitting);
+    const auto outcome = builder_->build(
+        {.solution = *solution, .signature = *fitting, .architecture = architecture});
+    ASSERT_TRUE(outcome) << outcome.error().to_string();
+    EXPECT_FALSE(is_stateful(*outcome));
+  }
+};
+
+class HouseSolutionNvrtcTest : public HouseNvrtcTest,
                                public testing::WithParamInterface<std::string> {};
 
 // What the house enters must compile for Hopper, here and without a card, and keep nothing.
 TEST_P(HouseSolutionNvrtcTest, CompilesWithoutState) {
-  const auto solution = read_solution(kSource / "leaderboard/solutions/cuda" / GetParam());
-  ASSERT_TRUE(solution) << solution.error().to_string();
-  SignaturePtr fitting;
-  for (const SignaturePtr& signature : catalog_.all()) {
-    if (!fitting && solution_fits(*solution, *signature)) fitting = signature;
+  expect_stateless(GetParam(), "sm_90a");
+}
+
+// Its products by warpgroups don't compile for other cards; those by warps stand in for them.
+TEST_F(HouseNvrtcTest, ProductsByWarpsCompileForBlackwell) {
+  for (const char* name : {"gemm_bf16/gemm-bf16-mma", "gemm_bf16_f32/gemm-bf16-f32-mma"}) {
+    expect_stateless(name, "sm_100");
   }
-  ASSERT_TRUE(fitting);
-  const auto outcome =
-      builder_->build({.solution = *solution, .signature = *fitting, .architecture = "sm_90a"});
-  ASSERT_TRUE(outcome) << outcome.error().to_string();
-  EXPECT_FALSE(is_stateful(*outcome));
 }
 
 INSTANTIATE_TEST_SUITE_P(All, HouseSolutionNvrtcTest, testing::ValuesIn(house_solutions()),

@@ -15,7 +15,7 @@ import unittest
 CACHE = sys.argv.pop()
 FIB = sys.argv.pop()
 SOLUTIONS = pathlib.Path(__file__).resolve().parents[1] / "solutions"
-CANDIDATES = 60
+CANDIDATES = 40
 KILLED_AFTER = 20
 AT_LEAST = 2.0  # times as fast, by the lower end of the interval
 

@@ -19,6 +19,8 @@ std::vector<std::string> names_for(const std::string& target, const std::string&
 TEST(HouseSolutionsTest, TheBetterOneGoesFirst) {
   EXPECT_THAT(names_for("cuda", "gemm_n4096_k4096"),
               testing::ElementsAre("gemm-wgmma", "gemm-mma"));
+  EXPECT_THAT(names_for("cuda", "gemm_bf16_n2048_k4096"),
+              testing::ElementsAre("gemm-bf16-hopper", "gemm-bf16-mma"));
   EXPECT_EQ(names_for("cuda", "rmsnorm_h4096").front(), "rmsnorm-rows");
   EXPECT_EQ(names_for("cpu", "rmsnorm_h4096").front(), "rmsnorm-rows");
 }

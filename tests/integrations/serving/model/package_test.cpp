@@ -167,9 +167,10 @@ TEST_F(OnPackages, AnswersHaveTheBitsOfTheHouse) {
   // The same solutions, by name.
   const auto house = open_house();
   for (const SignatureRequest& request : *requests_) {
-    const std::string_view solution = must(dispatch->resolve(request))->solution();
-    const bool was_called = !request.name.starts_with("argmax");  // the questions don't
-    EXPECT_EQ(solution, was_called ? must(house->resolve(request))->solution() : "");
+    const std::string solution(must(dispatch->resolve(request))->solution());
+    // A step whose questions all want the likeliest token, and that may happen, calls argmax.
+    if (request.name.starts_with("argmax") && solution.empty()) continue;
+    EXPECT_EQ(solution, must(house->resolve(request))->solution());
   }
 }
 

@@ -1,0 +1,10 @@
+// C = A * B^T: a [m, K] and b [N, K] bf16, c [m, N] float32.
+
+#include "shape.h"
+
+// Grid: tiles of C, by the blocks that share K.
+template <fib::ProductTile kTile>
+__global__ void __launch_bounds__(Gemm::threads(kTile), Gemm::blocks(kTile))
+    gemm(const fib::Bf16* a, const fib::Bf16* b, float* c, int m, int k_share) {
+  Gemm::compute<kTile>(a, b, c, m, k_share);
+}
