@@ -138,9 +138,10 @@ Json selection_to_json(const ExportArgs& args, const ExportSelection& selection)
   return document;
 }
 
+// A line each: of a compiler's complaints the first. With --json all are told.
 void print_notes(const Context& context, const std::vector<std::string>& notes) {
   for (const std::string& note : notes) {
-    context.err << context.err_style.yellow("note: ") << note << "\n";
+    context.err << context.err_style.yellow("note: ") << note.substr(0, note.find('\n')) << "\n";
   }
 }
 
