@@ -239,6 +239,8 @@ const HouseCase kHouseCases[] = {
      "sampling_from_logits_v151936",
      "num_tokens",
      {1, 8, 33, 256}},
+    {"sampling_from_logits/sampling-radix", "sampling_from_logits_v32000", "num_tokens", {9}},
+    {"sampling_from_logits/sampling-radix", "sampling_from_logits_v50257", "num_tokens", {2, 40}},
     {"sampling_from_logits/sampling-radix", "sampling_from_logits_v262144", "num_tokens", {3}},
     {"silu_and_mul/silu-and-mul-vectors", "silu_and_mul_i768", "num_tokens", {1, 17, 300}},
 };

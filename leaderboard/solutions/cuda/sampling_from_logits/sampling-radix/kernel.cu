@@ -1,11 +1,16 @@
 // Sampling without sorting. Tokens are ordered by a whole number: how far the logit lies below the
-// largest, then the id. What top_k, top_p and min_p keep is all up to some number, found digit by
-// digit: tokens are counted, or their weights summed, by the next digit, and the digit at which the
-// sum is reached is the cut's. The blocks of a cluster share a row.
+// largest, then the id. What top_k, top_p and min_p keep are the first of this order, and a draw is
+// the last token before which less than a random share of the weight lies. So all is one question,
+// asked up to three times: how far do limits on count, weight and order reach?
 //
-// Weights are whole numbers too: their sums don't depend on who adds them, so a row is drawn alike
-// by one block or by eight.
+// The blocks of a cluster share a row and read it once, into shared memory. They count and weigh
+// the tokens by the first digit of their order. The answer to a question lies in one of these bins;
+// its tokens, mostly some dozens, are compared each with each. Were they many, they would be told
+// apart by the next digit.
+//
+// Weights are whole numbers too: their sums don't depend on who adds them, or when.
 
+#include <fib/device/async_copy.h>
 #include <fib/device/cluster.h>
 #include <fib/device/launch.h>
 #include <fib/device/reduce.h>
@@ -17,187 +22,357 @@
 using fib::u32;
 using fib::u64;
 
-struct Shared {
-  u64 counts[kBins];
-  u64 weights[kBins];
-  u64 warps[32];
-  u64 bin, before, count;  // of the digit that was found; bin kBins: none
-  u64 total;
+enum : int { kWarps = kThreads / 32, kTopShift = kOrderBits - kBinBits };
+
+// A token's key is by how many powers of two it is less likely than the likeliest: 40 make 2^32.
+// Those beyond are never drawn: a vocabulary of them weighs less than float32 sums are off by.
+enum : u32 { kBeyond = 0xFFFFFF00u };
+
+__device__ __forceinline__ u32 key_of(float powers) {  // of NaN: kBeyond
+  return static_cast<u32>(fminf(powers * (0x1p32f / 40), 0x1.fffffep31f));
+}
+__device__ __forceinline__ u64 order_of(u32 key, u32 id) {
+  return static_cast<u64>(key) << kIdBits | id;
+}
+// The likeliest token's is 2^44; those of a whole vocabulary add up to less than 2^63.
+__device__ __forceinline__ u64 weight_of(u32 key) {
+  return static_cast<u64>(exp2f(44.0f - static_cast<float>(key) * (40 * 0x1p-32f)));
+}
+
+struct Sum {
+  u64 weight;
+  u32 count;
+
+  __device__ __forceinline__ Sum& operator+=(const Sum& other) {
+    weight += other.weight;
+    count += other.count;
+    return *this;
+  }
 };
 
+enum Question : int { kTopK, kTopPAndMinP, kDraw, kQuestions };
+
+// A question: tokens are kept before which less than this lies, up to an order.
+struct Limits {
+  u64 weight = ~0ull;
+  u32 count = ~0u;
+  u64 order = order_of(kBeyond, 0) - 1;
+
+  __device__ __forceinline__ bool keep(const Sum& before, u64 at) const {
+    return before.count < count && before.weight < weight && at <= order;
+  }
+};
+
+struct Token {
+  u64 order, weight;
+};
+
+struct List {
+  u32 count;
+  u64 orders[kFew];
+};
+
+struct Shared {
+  u64 largest;  // as an ordered pair
+  u64 digits;   // with which the orders in the bins begin
+  int shift;    // of the digit that tells their bin
+  // The weights' halves. Beyond the bins, a lane's own for what belongs to none.
+  u32 counts[kBins + 32], low[kBins + 32], high[kBins + 32];
+  Sum before[kBins + 1];  // each bin, in the whole row
+  Sum warps[kWarps];
+  List lists[kQuestions];  // of each question's last bin, this block's tokens
+  Token few[kFew];         // those of all blocks
+  Token last;              // that is kept, with all weight up to it
+};
+// Not passed on by address, which wouldn't tell the compiler that it is shared memory.
+__shared__ Shared shared;
+// This block's part of the row: logits at first, then keys in their place.
+extern __shared__ __align__(16) u32 values[];
+
+// A barrier that waits for no memory.
+__device__ __forceinline__ void blocks_meet() {
+  __syncwarp();
+  asm volatile(
+      "barrier.cluster.arrive.relaxed.aligned;\n"
+      "barrier.cluster.wait.acquire.aligned;" ::
+          : "memory");
+}
+// What they wrote to shared memory before is seen after. One thread's fence speaks for all after
+// the block's own barrier; at fib::cluster_barrier each thread waits for its own.
+__device__ __forceinline__ void blocks_exchange() {
+  __syncthreads();
+  if (threadIdx.x == 0) asm volatile("fence.acq_rel.cluster;" ::: "memory");
+  blocks_meet();
+}
+
+__device__ __forceinline__ u32 load_from_rank(const u32& shared, int rank) {
+  u32 value;
+  asm volatile("ld.shared::cluster.u32 %0, [%1];"
+               : "=r"(value)
+               : "r"(fib::address_in_block(fib::shared_address(&shared), rank))
+               : "memory");
+  return value;
+}
 __device__ __forceinline__ u64 load_from_rank(const u64& shared, int rank) {
   return fib::load_u64_from_block(fib::address_in_block(fib::shared_address(&shared), rank));
 }
 
-// The row, and the part of it that this thread sees.
-struct Tokens {
-  const float* logits;  // [kVocabulary] float32
-  float largest;
-  float scale;  // of logits, to powers of two
-
-  // body(logit, id).
-  template <class Body>
-  __device__ __forceinline__ void for_each(const Body& body) const {
-    const int step = gridDim.x * kThreads;
-#pragma unroll 2
-    for (int vector = blockIdx.x * kThreads + threadIdx.x; vector < kVectors; vector += step) {
-      const auto values = fib::load<float, kWidth>(logits + vector * kWidth);
-#pragma unroll
-      for (int i = 0; i < kWidth; ++i) body(values.at[i], static_cast<u32>(vector * kWidth + i));
-    }
-  }
-
-  // By how many powers of two a token is less likely than the likeliest.
-  __device__ __forceinline__ float below(float logit) const {
-    return fminf((largest - logit) * scale, 63.0f);
-  }
-  // Rises from likely to unlikely tokens, of equal ones with the id. Steps of 2^-26 powers.
-  static __device__ __forceinline__ u64 order(float below, u32 id) {
-    return static_cast<u64>(static_cast<u32>(below * 0x1p26f)) << kIdBits | id;
-  }
-  // The likeliest token's is 2^44; those of a whole vocabulary add up to less than 2^63.
-  static __device__ __forceinline__ u64 weight(float below) {
-    return static_cast<u64>(exp2f(44.0f - below));
-  }
-};
-
-// The sum over the threads up to this one; `all` becomes that over the block.
-__device__ __forceinline__ u64 sum_up_to(u64 value, u64 (&warps)[32], u64& all) {
-  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-  for (int offset = 1; offset < 32; offset *= 2) {
-    const u64 other = __shfl_up_sync(0xFFFFFFFFu, value, offset);
-    if (lane >= offset) value += other;
-  }
-  __syncthreads();  // nobody reads the last call's sums any more
-  if (lane == 31) warps[warp] = value;
-  __syncthreads();
-  all = 0;
-  for (int i = 0; i < 32; ++i) {
-    if (i < warp) value += warps[i];
-    all += warps[i];
-  }
-  return value;
-}
-
-enum class Measure { kCount, kWeight };
-
-// The order of the last token kept, if of those up to `limit` the first are kept until their counts
-// or weights reach `target`; a target of weight is a share of the weight of all up to `limit`.
-template <Measure kMeasure>
-__device__ u64 cut_at(Shared& shared, const Tokens& tokens, u64 limit, float target) {
-  u64 digits = 0, before = 0, wanted = static_cast<u64>(target);
-  for (int shift = kOrderBits - kBinBits;; shift -= kBinBits) {
-    shared.counts[threadIdx.x] = shared.weights[threadIdx.x] = 0;
-    __syncthreads();
-    tokens.for_each([&](float logit, u32 id) {
-      const float below = tokens.below(logit);
-      const u64 order = Tokens::order(below, id);
-      if (order > limit || order >> shift >> kBinBits != digits) return;
-      const int bin = static_cast<int>(order >> shift) & (kBins - 1);
-      atomicAdd(&shared.counts[bin], 1ull);
-      if (kMeasure == Measure::kWeight) atomicAdd(&shared.weights[bin], Tokens::weight(below));
-    });
-    if (threadIdx.x == 0) shared.bin = kBins;
-    fib::cluster_barrier();
-    // A thread a bin, in every block: all come to the same end.
-    u64 count = 0, weight = 0, all = 0;
-    for (int rank = 0; rank < gridDim.x; ++rank) {
-      count += load_from_rank(shared.counts[threadIdx.x], rank);
-      if (kMeasure == Measure::kWeight) {
-        weight += load_from_rank(shared.weights[threadIdx.x], rank);
-      }
-    }
-    const u64 size = kMeasure == Measure::kCount ? count : weight;
-    const u64 end = before + sum_up_to(size, shared.warps, all);
-    if (kMeasure == Measure::kWeight && shift == kOrderBits - kBinBits) {
-      const double share = static_cast<double>(target) * static_cast<double>(all);
-      wanted = share < 1.0 ? 1 : static_cast<u64>(share);  // one token at least
-    }
-    if (end - size < wanted && wanted <= end) {
-      shared.bin = threadIdx.x;
-      shared.before = end - size;
-      shared.count = count;
-    }
-    fib::cluster_barrier();  // the bins have been read, too
-    if (shared.bin == kBins) return limit;  // there are no more than wanted
-    digits = digits << kBinBits | shared.bin;
-    before = shared.before;
-    if (shared.count == 1 || shift == 0) return min(limit, ((digits + 1) << shift) - 1);
+// body(values, id of the first), for each access of this thread to shared memory.
+using Values = fib::Pack<u32, kWidth>;
+template <class Body>
+__device__ __forceinline__ void for_each_access(const Body& body) {
+  const int first = blockIdx.x * kVectorsABlock;
+  const int vectors = min(kVectorsABlock, kVectors - first);
+#pragma unroll 1
+  for (int vector = threadIdx.x; vector < vectors; vector += kThreads) {
+    body(reinterpret_cast<Values*>(values)[vector], static_cast<u32>((first + vector) * kWidth));
   }
 }
 
-// Writes the token at `uniform` of the summed weights of the tokens up to `limit`.
-__device__ void draw(Shared& shared, const Tokens& tokens, u64 limit, float uniform,
-                     int likeliest, int* token_id) {
-  u64 mine = 0, here = 0;
-  const auto weight_of = [&](float logit, u32 id) -> u64 {
-    const float below = tokens.below(logit);
-    return Tokens::order(below, id) <= limit ? Tokens::weight(below) : 0;
-  };
-  tokens.for_each([&](float logit, u32 id) { mine += weight_of(logit, id); });
-  u64 first = sum_up_to(mine, shared.warps, here) - mine;
-  if (threadIdx.x == 0) shared.total = here;
-  fib::cluster_barrier();
-  u64 all = 0;
-  for (int rank = 0; rank < gridDim.x; ++rank) {
-    const u64 total = load_from_rank(shared.total, rank);
-    if (rank < blockIdx.x) first += total;
-    all += total;
-  }
-  if (all == 0) {  // logits that aren't numbers
-    if (blockIdx.x == 0 && threadIdx.x == 0) *token_id = likeliest;
-    return;
-  }
-  const u64 target = min(all - 1, static_cast<u64>(uniform * static_cast<double>(all)));
-  if (target < first || target >= first + mine) return;
-  u64 left = target - first;
-  int drawn = -1;
-  tokens.for_each([&](float logit, u32 id) {
-    if (drawn >= 0) return;
-    const u64 weight = weight_of(logit, id);
-    if (left < weight) {
-      drawn = static_cast<int>(id);
+__device__ __forceinline__ void load_part(const float* row) {
+  for_each_access([&](Values& part, u32 id) {
+    if constexpr (kWidth == 4) {
+      fib::copy_16(fib::shared_address(&part), row + id);
     } else {
-      left -= weight;
+      fib::copy_small<kWidth * 4>(fib::shared_address(&part), row + id);
     }
   });
-  *token_id = drawn;
+  fib::commit_copies();
+  fib::wait_for_copies<0>();  // each thread reads what it has copied: no barrier
+}
+
+__device__ __forceinline__ float value_of(u64 ordered_pair) {
+  const u32 bits = static_cast<u32>(ordered_pair >> 32);
+  return __uint_as_float(bits & 0x80000000u ? bits ^ 0x80000000u : ~bits);
+}
+// The largest logit of the row and its first id, as an ordered pair.
+__device__ __forceinline__ u64 find_largest() {
+  u32 bits = 0, id = 0;
+  for_each_access([&](const Values& part, u32 first_id) {
+    const Values logits = part;
+#pragma unroll
+    for (int i = 0; i < kWidth; ++i) {
+      const u32 logit_bits = fib::ordered_bits(__uint_as_float(logits.at[i]));
+      if (logit_bits > bits) bits = logit_bits, id = first_id + i;
+    }
+  });
+  u64 largest = fib::max_over_block<kThreads>(static_cast<u64>(bits) << 32 | (0xFFFFFFFFu - id));
+  if (threadIdx.x == 0) shared.largest = largest;
+  blocks_exchange();
+#pragma unroll
+  for (int rank = 0; rank < kBlocks; ++rank) {
+    largest = max(largest, load_from_rank(shared.largest, rank));
+  }
+  return largest;
+}
+
+// Bins for orders that begin with `digits`, by their digit at `shift`.
+__device__ __forceinline__ void clear_bins(u64 digits, int shift) {
+  if (threadIdx.x == 0) shared.digits = digits, shared.shift = shift;
+  shared.counts[threadIdx.x] = shared.low[threadIdx.x] = shared.high[threadIdx.x] = 0;
+}
+
+__device__ __forceinline__ void add_to_bins(const Values& keys, u32 id, u64 digits, int shift) {
+  u32 bins[kWidth], highs[kWidth];
+  u64 weights[kWidth];
+  bool is_any_high = false;
+#pragma unroll
+  for (int i = 0; i < kWidth; ++i) {
+    const u64 digit = order_of(keys.at[i], id + i) >> shift;
+    const bool is_in = keys.at[i] < kBeyond && digit >> kBinBits == digits;
+    bins[i] = is_in ? static_cast<u32>(digit) % kBins : kBins + threadIdx.x % 32;
+    weights[i] = weight_of(keys.at[i]);
+  }
+  // Shared memory has no additions of 64 bits. Nothing here waits for the token before.
+#pragma unroll
+  for (int i = 0; i < kWidth; ++i) {
+    const u32 low = static_cast<u32>(weights[i]);
+    const bool carry = atomicAdd(&shared.low[bins[i]], low) > ~low;
+    atomicAdd(&shared.counts[bins[i]], 1u);
+    highs[i] = static_cast<u32>(weights[i] >> 32) + carry;
+    is_any_high |= highs[i] != 0;
+  }
+  if (!is_any_high) return;
+#pragma unroll
+  for (int i = 0; i < kWidth; ++i) {
+    if (highs[i] != 0) atomicAdd(&shared.high[bins[i]], highs[i]);
+  }
+}
+
+// Once all tokens are in their bins: what lies before each. Before the first it is `before`.
+__device__ __forceinline__ void sum_bins(const Sum& before) {
+  const auto load_bin = [&](int bin, int rank) -> Sum {
+    const u64 high = load_from_rank(shared.high[bin], rank);
+    return {(high << 32) + load_from_rank(shared.low[bin], rank),
+            load_from_rank(shared.counts[bin], rank)};
+  };
+  constexpr int kShare = kBins / kBlocks;
+  blocks_exchange();
+  if (threadIdx.x < kShare) {  // each block adds up some bins, then each takes the sums of all
+    const int bin = blockIdx.x * kShare + threadIdx.x;
+    Sum sum = {};
+#pragma unroll
+    for (int rank = 0; rank < kBlocks; ++rank) sum += load_bin(bin, rank);
+    shared.low[bin] = static_cast<u32>(sum.weight);
+    shared.high[bin] = static_cast<u32>(sum.weight >> 32);
+    shared.counts[bin] = sum.count;
+  }
+  blocks_exchange();
+  Sum end = load_bin(threadIdx.x, threadIdx.x / kShare);
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+#pragma unroll
+  for (int offset = 1; offset < 32; offset *= 2) {
+    const Sum other = {__shfl_up_sync(0xFFFFFFFFu, end.weight, offset),
+                       __shfl_up_sync(0xFFFFFFFFu, end.count, offset)};
+    if (lane >= offset) end += other;
+  }
+  if (lane == 31) shared.warps[warp] = end;
+  __syncthreads();
+#pragma unroll
+  for (int i = 0; i < kWarps - 1; ++i) {
+    if (i < warp) end += shared.warps[i];
+  }
+  end += before;
+  if (threadIdx.x == 0) shared.before[0] = before;
+  shared.before[threadIdx.x + 1] = end;
+  __syncthreads();
+}
+
+// Other bins. Not inlined, nor is keep(): code has to be fetched from memory, too.
+__device__ __noinline__ void look_at(u64 digits, int shift, Sum before) {
+  blocks_meet();  // others may still be reading the bins
+  clear_bins(digits, shift);
+  __syncthreads();
+  for_each_access([&](const Values& keys, u32 id) { add_to_bins(keys, id, digits, shift); });
+  sum_bins(before);
+}
+
+// Brings all blocks' tokens whose orders begin with `beginning` together, `size` of them and few.
+__device__ __forceinline__ void collect(List& list, u64 beginning, int shift, u32 size) {
+  const u32 first_key = static_cast<u32>(beginning << shift >> kIdBits);
+  const u32 last_key =
+      min(static_cast<u32>(((beginning + 1) << shift) - 1 >> kIdBits), kBeyond - 1);
+  for_each_access([&](const Values& part, u32 id) {
+    const Values keys = part;
+    bool is_any = false;  // one branch: most often none is
+#pragma unroll
+    for (int i = 0; i < kWidth; ++i) is_any |= keys.at[i] - first_key <= last_key - first_key;
+    if (!is_any) return;
+#pragma unroll
+    for (int i = 0; i < kWidth; ++i) {
+      const u64 order = order_of(keys.at[i], id + i);
+      if (order >> shift == beginning && keys.at[i] < kBeyond) {
+        list.orders[atomicAdd(&list.count, 1u)] = order;
+      }
+    }
+  });
+  blocks_exchange();
+  if (threadIdx.x < size) {
+    u32 at = threadIdx.x;
+    int rank = 0;
+#pragma unroll
+    for (int i = 0; i < kBlocks - 1; ++i) {
+      const u32 count = load_from_rank(list.count, i);
+      if (rank == i && at >= count) at -= count, rank = i + 1;
+    }
+    const u64 order = load_from_rank(list.orders[at], rank);
+    shared.few[threadIdx.x] = {order, weight_of(static_cast<u32>(order >> kIdBits))};
+  }
+  __syncthreads();
+}
+
+// The last token that is kept, with the weight of all that are. Each question is asked once.
+__device__ __noinline__ Token keep(Question question, Limits limits) {
+  if (shared.shift != kTopShift) look_at(0, kTopShift, {});
+  u64 beginning;  // of the orders in the last bin that is reached
+  Sum before;     // it
+  u32 size;
+  int shift;
+  for (;;) {  // until they are few
+    const u64 digits = shared.digits;
+    shift = shared.shift;
+    const u64 mine = digits << kBinBits | threadIdx.x;
+    const int bin = __syncthreads_count(limits.keep(shared.before[threadIdx.x], mine << shift)) - 1;
+    beginning = digits << kBinBits | static_cast<u32>(bin);
+    before = shared.before[bin];
+    size = shared.before[bin + 1].count - before.count;
+    if (size <= kFew) break;
+    look_at(beginning, shift - kBinBits, before);
+  }
+  collect(shared.lists[question], beginning, shift, size);
+
+  bool is_kept = false;  // a thread a token
+  Token token = {};
+  Sum before_token = before;
+  if (threadIdx.x < size) {
+    token = shared.few[threadIdx.x];
+#pragma unroll 4
+    for (u32 i = 0; i < size; ++i) {
+      const Token other = shared.few[i];
+      if (other.order < token.order) before_token += {other.weight, 1};
+    }
+    is_kept = limits.keep(before_token, token.order);
+  }
+  const u32 num_kept = __syncthreads_count(is_kept);
+  if (is_kept && before_token.count + 1 == before.count + num_kept) {
+    shared.last = {token.order, before_token.weight + token.weight};
+  }
+  if (num_kept == 0 && threadIdx.x == 0) shared.last = {0, before.weight};
+  __syncthreads();
+  return shared.last;
 }
 
 // logits [rows, kVocabulary] float32; temperature, top_p, min_p, uniform [rows] float32; top_k and
 // token_ids [rows] int32. Grid: the blocks of a cluster, by rows.
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 2)
     sample(const float* logits, const float* temperature, const int* top_k, const float* top_p,
            const float* min_p, const float* uniform, int* token_ids) {
-  __shared__ Shared shared;
   fib::let_next_kernel_start();
+  clear_bins(0, kTopShift);
+  if (threadIdx.x < kQuestions) shared.lists[threadIdx.x].count = 0;
   fib::wait_for_previous_kernel();
-  const int row = blockIdx.y;
-  Tokens tokens = {logits + static_cast<size_t>(row) * kVocabulary, 0.0f, 0.0f};
+  const int index = blockIdx.y;
+  const float heat = temperature[index], mass = top_p[index], least = min_p[index];
+  const int tokens = top_k[index];
+  const double place = uniform[index];
+  load_part(logits + static_cast<size_t>(index) * kVocabulary);
 
-  u64 largest = 0;
-  tokens.for_each(
-      [&](float logit, u32 id) { largest = max(largest, fib::ordered_pair(logit, id)); });
-  largest = fib::max_over_cluster(fib::max_over_block<kThreads>(largest));
   // A row with NaN has no likeliest token: -1 in its place lets a broken model be noticed.
-  const int likeliest = fib::is_of_nan(largest) ? -1 : static_cast<int>(fib::index_of(largest));
-
-  if (temperature[row] < 0x1p-20f || likeliest < 0) {  // so small a temperature counts as 0
-    if (blockIdx.x == 0 && threadIdx.x == 0) token_ids[row] = likeliest;
-  } else {
-    tokens.largest = tokens.logits[likeliest];
-    tokens.scale = 1.44269504f / temperature[row];
-    u64 limit = ~0ull;
-    if (top_k[row] > 0 && top_k[row] < kVocabulary) {
-      limit = cut_at<Measure::kCount>(shared, tokens, limit, static_cast<float>(top_k[row]));
+  const u64 largest = find_largest();
+  const float logit = value_of(largest);
+  const float scale = 1.44269504f / heat;  // of logits, to powers of two
+  int drawn = fib::is_of_nan(largest) ? -1 : static_cast<int>(fib::index_of(largest));
+  // So small a temperature counts as 0. Of infinite logits the largest is taken, too.
+  if (!(heat < 0x1p-20f || drawn < 0 || key_of((logit - logit) * scale) != 0)) {
+    for_each_access([&](Values& part, u32 id) {
+      Values keys = part;
+#pragma unroll
+      for (u32& value : keys.at) value = key_of((logit - __uint_as_float(value)) * scale);
+      part = keys;
+      add_to_bins(keys, id, 0, kTopShift);
+    });
+    sum_bins({});
+    u64 all = shared.before[kBins].weight;
+    Limits limits;
+    if (tokens > 0 && tokens < kVocabulary) {
+      limits.count = static_cast<u32>(tokens);
+      all = keep(kTopK, limits).weight;
     }
-    if (top_p[row] < 1.0f) limit = cut_at<Measure::kWeight>(shared, tokens, limit, top_p[row]);
-    if (min_p[row] > 0.0f) {
-      const float below = fminf(fmaxf(-log2f(min_p[row]), 0.0f), 63.0f);
-      limit = min(limit, Tokens::order(below, (1u << kIdBits) - 1));
+    if (mass < 1.0f || least > 0.0f) {
+      if (mass < 1.0f) {
+        const double share = ceil(static_cast<double>(mass) * static_cast<double>(all));
+        limits.weight = max(1ull, static_cast<u64>(share));  // one token at least
+      }
+      if (least > 0.0f) {
+        const u32 key = key_of(fmaxf(-log2f(least), 0.0f));
+        limits.order = min(limits.order, order_of(key + 1, 0) - 1);
+      }
+      all = keep(kTopPAndMinP, limits).weight;
     }
-    draw(shared, tokens, limit, uniform[row], likeliest, &token_ids[row]);
+    limits = {};
+    limits.weight = min(all, static_cast<u64>(place * static_cast<double>(all)) + 1);
+    drawn = static_cast<int>(keep(kDraw, limits).order % (1u << kIdBits));
   }
-  __syncwarp();  // one thread may have been busy drawing
-  fib::cluster_barrier();  // other blocks may still be reading this one's memory
+  if (blockIdx.x == 0 && threadIdx.x == 0) token_ids[index] = drawn;
+  blocks_meet();  // others may still be reading this block's memory
 }
