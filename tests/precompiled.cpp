@@ -1,0 +1,2 @@
+// Only for the headers that its target has compiled; see CMakeLists.txt.
+int main() {}
