@@ -327,8 +327,10 @@ void SwappableDispatch::switch_agreed() {
   const auto is_due = [&](const auto& kernel) {
     return kernel->other && kernel->other.package == newest && kernel->has_agreed();
   };
+  // What is called less often than that isn't waited for: it is exchanged when it has agreed.
+  constexpr int64_t kRareSteps = 16;
   const auto is_open = [&](const auto& kernel) {
-    return kernel->other && kernel->num_offered > 0 && !kernel->has_agreed();
+    return kernel->other && !kernel->has_agreed() && kernel->num_offered * kRareSteps >= steps_;
   };
   if (std::none_of(kernels_.begin(), kernels_.end(), is_due)) return;
   if (state_ == SwapState::kShadowing) {

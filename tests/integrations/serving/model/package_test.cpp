@@ -235,8 +235,9 @@ TEST_F(OnPackages, ARightPackageTakesOver) {
   EXPECT_EQ(status.state, SwapState::kServing) << status.reason;
   EXPECT_EQ(status.package, std::filesystem::weakly_canonical(path).string());
   for (const SwappedSignature& signature : status.signatures) {
-    const bool was_called = !signature.signature.starts_with("argmax");
-    EXPECT_EQ(signature.package, was_called ? status.package : "house") << signature.signature;
+    // Seldom called, or never: see the first test.
+    if (signature.signature.starts_with("argmax") && signature.package == "house") continue;
+    EXPECT_EQ(signature.package, status.package) << signature.signature;
   }
 }
 

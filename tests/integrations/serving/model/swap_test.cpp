@@ -154,6 +154,29 @@ TEST_F(Swap, RightKernelsTakeOver) {
   expect_nothing_failed();
 }
 
+TEST_F(Swap, NobodyWaitsForASignatureThatIsSeldomCalled) {
+  open({.watch_steps = 8});
+  propose(run_as_it_is);
+  while (dispatch_->status().state != SwapState::kShadowing) std::this_thread::yield();
+  Question once = greedy();  // calls argmax; what follows draws
+  once.sampling.max_tokens = 1;
+  Question drawn = greedy();
+  drawn.sampling = {.max_tokens = 24, .temperature = 1.0f, .seed = 3, .ignore_eos = true};
+  ask(*engine_, {once});
+  for (int round = 0; dispatch_->status().state != SwapState::kServing; ++round) {
+    ASSERT_LT(round, kRounds) << "still " << swap_state_name(dispatch_->status().state);
+    ask(*engine_, {drawn});
+  }
+  for (const SwappedSignature& signature : dispatch_->status().signatures) {
+    const bool is_seldom = signature.signature.starts_with("argmax");
+    EXPECT_EQ(signature.package, is_seldom ? "first" : "second") << signature.signature;
+    EXPECT_EQ(signature.candidate, is_seldom ? "second" : "") << signature.signature;
+  }
+  expect_same(ask(*engine_, {greedy()}).at(0), *wanted_greedy_);
+  expect_all_of(dispatch_->status(), "second");
+  expect_nothing_failed();
+}
+
 TEST_F(Swap, OneExchangeAfterTheOther) {
   open({.shadow_steps = 4, .watch_steps = 8});
   for (const std::string name : {"second", "third"}) {
