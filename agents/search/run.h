@@ -63,7 +63,7 @@ struct RunOptions {
   Amounts budget;
   double proposal_timeout_s = 1800.0;  // a proposer that takes longer hangs
   double farewell_s = 3.0;             // that hanging ones are waited for at the end
-  int final_confirmations = 3;         // of who seems best at the end, until one stands
+  int final_confirmations = 8;         // of who seems best at the end, until one stands
 };
 
 struct RunProgress {
